@@ -1,0 +1,84 @@
+"""What happens during a build, as values: the one stream that flows from the solves up to the progress displays.
+
+Vertices, statuses, logs and warnings are BuildKit's (moby/buildkit client/graph.go). Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vertex:
+    """One step as last reported; sent again whenever it changes. `error` is "" unless it failed."""
+
+    digest: str
+    name: str
+    inputs: tuple[str, ...] = ()
+    cached: bool = False
+    started: float | None = None
+    completed: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexStatus:
+    """Progress inside a step, for example one layer or the context's bytes. `total` is 0 when not known."""
+
+    vertex: str
+    id: str
+    name: str
+    current: int = 0
+    total: int = 0
+    started: float | None = None
+    completed: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexLog:
+    """Output of a step. `stream` is 1 for stdout, 2 for stderr; `data` is cut anywhere."""
+
+    vertex: str
+    data: bytes
+    stream: int = 1
+    timestamp: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexWarning:
+    """A frontend's warning. `excerpt` holds (line number, text) of the Dockerfile, empty when it points nowhere."""
+
+    vertex: str
+    level: int
+    short: str
+    detail: tuple[str, ...] = ()
+    url: str = ""
+    filename: str = ""
+    excerpt: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusUpdate:
+    """One message of a solve's status stream. `pool` names the pool ("amd64", "arm64") when several build, else is ""."""
+
+    pool: str = ""
+    vertexes: tuple[Vertex, ...] = ()
+    statuses: tuple[VertexStatus, ...] = ()
+    logs: tuple[VertexLog, ...] = ()
+    warnings: tuple[VertexWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A line for the user: the plan, why a pod is not ready, a fallback taken. `wait` lines describe what is waited for just now."""
+
+    text: str
+    level: Literal["info", "warning", "wait"] = "info"
+
+
+BuildEvent = StatusUpdate | Note
+
+Sink = Callable[[BuildEvent], None]
+"""Takes events as they happen. Never blocks and never raises."""

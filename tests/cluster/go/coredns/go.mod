@@ -1,0 +1,3 @@
+module kubectl-build.invalid/tests/cluster/coredns
+
+go 1.25.0
