@@ -11,6 +11,15 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VertexGroup:
+    """Vertices with the same group id are shown as one step named `name`; a group of only `weak` members stays hidden."""
+
+    id: str
+    name: str
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vertex:
     """One step as last reported; sent again whenever it changes. `error` is "" unless it failed."""
 
@@ -21,17 +30,19 @@ class Vertex:
     started: float | None = None
     completed: float | None = None
     error: str = ""
+    group: VertexGroup | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexStatus:
-    """Progress inside a step, for example one layer or the context's bytes. `total` is 0 when not known."""
+    """Progress inside a step, for example one layer or the context's bytes. `total` is 0 when not known, `timestamp` when it was told."""
 
     vertex: str
     id: str
     name: str
     current: int = 0
     total: int = 0
+    timestamp: float | None = None
     started: float | None = None
     completed: float | None = None
 
@@ -72,10 +83,15 @@ class StatusUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A line for the user: the plan, why a pod is not ready, a fallback taken. `wait` lines describe what is waited for just now."""
+    """Lines for the user: the plan, why a pod is not ready, a fallback taken.
+
+    `wait` lines describe what is waited for just now: the newest one of a `pool` ("" for none in particular) replaces the one before,
+    and it is over when that pool's next status comes, or with an empty text.
+    """
 
     text: str
     level: Literal["info", "warning", "wait"] = "info"
+    pool: str = ""
 
 
 BuildEvent = StatusUpdate | Note
