@@ -1,0 +1,280 @@
+"""A connection to one BuildKit daemon.
+
+The methods follow moby/buildkit's api/services/control/control.proto and frontend/gateway/pb/gateway.proto. grpcio's errors never leave
+this
+package: they become the errors of kubectl_build.errors at this boundary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError
+from kubectl_build.model.platform import Platform, normalize
+from kubectl_build.proto import content_pb2, control_pb2, gateway_pb2, health_pb2
+
+_CONTROL = "/moby.buildkit.v1.Control/"
+_BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
+_CONTENT = "/containerd.services.content.v1.Content/"
+_BUILD_ID = "buildkit-controlapi-buildid"
+
+_MAX_MESSAGE = 16 << 20
+"""The daemon sends messages of up to 16 MiB (cmd/buildkitd/main.go); grpcio's own limit is 4 MiB."""
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.default_authority", "localhost"),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    # A refused connection is final here: whoever dials decides about another try.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A daemon's worker. `platforms` is what it says it can run, emulators registered in the kernel included; the first is its own."""
+
+    id: str
+    platforms: tuple[Platform, ...]
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonInfo:
+    """What a daemon says of itself: version such as "v0.31.2", and its workers."""
+
+    version: str
+    workers: tuple[Worker, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """One entry of the daemon's build history; `completed` is None while it runs. Times are seconds since the epoch."""
+
+    ref: str
+    frontend_attrs: dict[str, str]
+    created: float
+    completed: float | None
+    error: str
+    exporter_response: dict[str, str]
+
+
+class BuildkitClient:
+    """Calls on one daemon. Made by `connect`; lives as long as its context. Cancelling a task that awaits a call cancels the call."""
+
+    def __init__(self, channel: grpc.aio.Channel, failure: Callable[[], KubectlBuildError | None]) -> None:
+        self._channel = channel
+        self._failure = failure
+
+    async def info(self, *, deadline: float = 20.0) -> DaemonInfo:
+        """Ask version and workers. Raises ConnectionLost after `deadline` seconds."""
+        version = await self._unary(_CONTROL + "Info", control_pb2.InfoRequest(), control_pb2.InfoResponse, deadline=deadline)
+        workers = await self._unary(
+            _CONTROL + "ListWorkers", control_pb2.ListWorkersRequest(), control_pb2.ListWorkersResponse, deadline=deadline
+        )
+        return DaemonInfo(version=version.buildkitVersion.version, workers=tuple(_worker(record) for record in workers.record))
+
+    async def history(self, *, active_only: bool = False, deadline: float = 20.0) -> list[BuildRecord]:
+        """List builds that the daemon remembers or, with `active_only`, runs just now."""
+        request = control_pb2.BuildHistoryRequest(ActiveOnly=active_only, EarlyExit=True)
+        records = []
+        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadline)
+        async for event in self._messages(call):
+            records.append(_record(event.record))
+        return records
+
+    async def read_content(self, digest: str, *, limit: int = 16 << 20, deadline: float = 30.0) -> bytes:
+        """Read a whole blob (a manifest or an index) from the daemon's content store. Raises ConnectionLost, also when it is over `limit`
+        bytes."""
+        data = bytearray()
+        call = self._stream(_CONTENT + "Read", content_pb2.ReadContentResponse)(
+            content_pb2.ReadContentRequest(digest=digest), timeout=deadline, metadata=(("containerd-namespace", "buildkit"),)
+        )
+        async for message in self._messages(call):
+            data += message.data
+            if len(data) > limit:
+                call.cancel()
+                raise ConnectionLost(f"blob {digest} in the builder's content store is longer than {limit} bytes")
+        return bytes(data)
+
+    async def healthy(self, *, deadline: float = 15.0) -> None:
+        """Ask the daemon's health. Raises ConnectionLost without an answer in `deadline` seconds."""
+        await self._unary(
+            "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse, deadline=deadline
+        )
+
+    async def solve(self, request: control_pb2.SolveRequest) -> dict[str, str]:
+        """Run a whole build; returns the exporter response. Has no deadline: a build may take any time; the session watches the link.
+
+        Raises RpcFailure with the daemon's status (see errors.py of this package), or ConnectionLost.
+        """
+        response = await self._unary(_CONTROL + "Solve", request, control_pb2.SolveResponse, deadline=None, raw=True)
+        return dict(response.ExporterResponse)
+
+    async def status(self, ref: str) -> AsyncIterator[control_pb2.StatusResponse]:
+        """Follow a build's status until the daemon ends it. Close with aclosing; raises ConnectionLost."""
+        call = self._stream(_CONTROL + "Status", control_pb2.StatusResponse)(control_pb2.StatusRequest(Ref=ref))
+        try:
+            async for message in self._messages(call):
+                yield message
+        finally:
+            call.cancel()
+
+    def session_call(self, metadata: Sequence[tuple[str, str]]) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Open Control.Session as a pipe of raw bytes; the caller cancels it."""
+        return self._channel.stream_stream(
+            _CONTROL + "Session", request_serializer=_encode_bytes_message, response_deserializer=_decode_bytes_message
+        )(metadata=tuple(metadata))
+
+    async def gateway_ping(self, ref: str) -> gateway_pb2.PongResponse:
+        """Ask the gateway of build `ref` for its capabilities; the daemon waits some seconds for the build to be known. Raises
+        RpcFailure."""
+        return await self._gateway(ref, "Ping", gateway_pb2.PingRequest(), gateway_pb2.PongResponse, deadline=30.0)
+
+    async def gateway_solve(self, ref: str, request: gateway_pb2.SolveRequest) -> gateway_pb2.SolveResponse:
+        """Run the frontend within build `ref`. Has no deadline: a frontend loads contexts and may be an image of its own. Raises
+        RpcFailure."""
+        return await self._gateway(ref, "Solve", request, gateway_pb2.SolveResponse, deadline=None)
+
+    async def gateway_return(self, ref: str, request: gateway_pb2.ReturnRequest) -> None:
+        """End the frontend's part of build `ref` with a result or an error."""
+        await self._gateway(ref, "Return", request, gateway_pb2.ReturnResponse, deadline=30.0)
+
+    async def _gateway(self, ref: str, method: str, request: Any, response: type[T], *, deadline: float | None) -> T:
+        return await self._unary(_BRIDGE + method, request, response, deadline=deadline, metadata=((_BUILD_ID, ref),), raw=True)
+
+    async def _unary(
+        self,
+        method: str,
+        request: Any,
+        response: type[T],
+        *,
+        deadline: float | None,
+        metadata: Sequence[tuple[str, str]] = (),
+        raw: bool = False,
+    ) -> T:
+        call = self._channel.unary_unary(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=_parser(response)
+        )(request, timeout=deadline, metadata=tuple(metadata))
+        return await self.boundary(call, method, raw=raw)
+
+    def _stream(self, method: str, response: type[Any]) -> Any:
+        return self._channel.unary_stream(
+            method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=_parser(response)
+        )
+
+    async def _messages(self, call: Any) -> AsyncIterator[Any]:
+        while True:
+            message = await self.boundary(call.read(), "status")
+            if message is grpc.aio.EOF:
+                return
+            yield message
+
+    async def boundary(self, awaitable: Awaitable[T], what: str, *, raw: bool = False) -> T:
+        """Await something of grpcio and turn its errors into ours. `raw` keeps a status that the daemon answered as RpcFailure."""
+        try:
+            return await awaitable
+        except grpc.aio.AioRpcError as error:
+            failure = self._failure()
+            if failure is not None:
+                raise failure from error
+            if raw and error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise RpcFailure(error) from error
+            raise _lost(error, what) from error
+        except asyncio.CancelledError as error:
+            # grpc.aio raises CancelledError in tasks that nobody cancelled when a channel breaks under a call.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise self._failure() or ConnectionLost("the connection to the builder ended while it was in use") from error
+
+
+class RpcFailure(Exception):
+    """A status that the daemon answered, before this package's errors module gives it its meaning. Never leaves the package."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(error.details())
+        self.code: grpc.StatusCode = error.code()
+        self.message: str = error.details() or ""
+        self.details_bin: bytes = b""
+        for key, value in error.trailing_metadata() or ():
+            if key == "grpc-status-details-bin" and isinstance(value, bytes):
+                self.details_bin = value
+
+
+@asynccontextmanager
+async def connect(
+    target: str, *, failure: Callable[[], KubectlBuildError | None] = lambda: None, deadline: float = 20.0
+) -> AsyncIterator[BuildkitClient]:
+    """Connect to the daemon at `target` (a gRPC target such as unix:/path) and yield a client once the daemon has answered.
+
+    `failure` tells why the bytes beneath stopped, when the carrier knows (see transport.bridge). Raises DialError when no answer comes
+    within
+    `deadline` seconds.
+    """
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+        client = BuildkitClient(channel, failure)
+        try:
+            async with asyncio.timeout(deadline):
+                await _first_answer(client, failure)
+        except TimeoutError as error:
+            raise failure() or DialError(
+                f"the BuildKit daemon did not answer within {deadline:.0f} s", hint="see the pod's log: kubectl logs POD -c buildkitd"
+            ) from error
+        yield client
+
+
+async def _first_answer(client: BuildkitClient, failure: Callable[[], KubectlBuildError | None]) -> None:
+    try:
+        await client.healthy(deadline=60.0)
+    except ConnectionLost as error:
+        raise failure() or DialError(error.message, hint=error.hint) from error
+
+
+def _lost(error: grpc.aio.AioRpcError, what: str) -> ConnectionLost:
+    name = what.rsplit("/", 1)[-1]
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ConnectionLost(f"the builder did not answer {name} in time")
+    return ConnectionLost(f"the connection to the builder was lost during {name}: {error.details() or error.code().name}")
+
+
+def _parser(response: type[Any]) -> Callable[[bytes], Any]:
+    parse: Callable[[bytes], Any] = response.FromString
+    return parse
+
+
+def _encode_bytes_message(data: bytes) -> bytes:
+    return control_pb2.BytesMessage(data=data).SerializeToString()
+
+
+def _decode_bytes_message(data: bytes) -> bytes:
+    return control_pb2.BytesMessage.FromString(data).data
+
+
+def _worker(record: Any) -> Worker:
+    platforms = tuple(normalize(p.OS, p.Architecture, p.Variant, p.OSVersion) for p in record.platforms)
+    return Worker(id=record.ID, platforms=platforms, labels=dict(record.Labels))
+
+
+def _record(record: control_pb2.BuildHistoryRecord) -> BuildRecord:
+    return BuildRecord(
+        ref=record.Ref,
+        frontend_attrs=dict(record.FrontendAttrs),
+        created=record.CreatedAt.ToNanoseconds() / 1e9,
+        completed=record.CompletedAt.ToNanoseconds() / 1e9 if record.HasField("CompletedAt") else None,
+        error=record.error.message,
+        exporter_response=dict(record.ExporterResponse),
+    )

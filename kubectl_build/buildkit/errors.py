@@ -1,0 +1,147 @@
+"""What a daemon's failed call means: the typed details of moby/buildkit's errdefs, and where in the build it happened.
+
+On the wire each detail is an Any whose type URL has no prefix and whose value is JSON (util/grpcerrors/grpcerrors.go).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from kubectl_build.buildkit.client import RpcFailure
+from kubectl_build.errors import ConnectionLost, KubectlBuildError, RegistryError, SolveError, SourceExcerpt
+from kubectl_build.model.events import StatusUpdate
+from kubectl_build.proto import status_pb2
+
+_CONTEXT_LINES = 2
+_TAIL_LINES = 20
+_TAIL_BYTES = 16 << 10
+
+_REGISTRY_STEP = re.compile(
+    r"^(\[internal\] load metadata for |resolve image config for |\[[^\]]*\] FROM |docker-image://|importing cache manifest from |"
+    r"exporting cache to registry|exporting to image)"
+)
+_REGISTRY_TEXT = re.compile(
+    r"failed to (push|resolve source metadata|do request|fetch (anonymous|oauth) token|authorize|copy)|pull access denied|"
+    r"unexpected status( from [A-Z]+ request)?|server gave HTTP response to HTTPS client|insufficient_scope|failed to configure \w+ cache exporter"
+)
+_HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
+
+
+class FailureLog:
+    """Remembers from a solve's events what an error will want to show: the failed step, and the end of its log."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._tails: dict[str, deque[bytes]] = {}
+        self._sizes: dict[str, int] = {}
+        self.failed: str = ""
+
+    def add(self, update: StatusUpdate) -> None:
+        """Take one update in."""
+        for vertex in update.vertexes:
+            self._names[vertex.digest] = vertex.name
+            if vertex.error and not vertex.error.endswith("context canceled"):
+                self.failed = self.failed or vertex.digest
+        for log in update.logs:
+            tail = self._tails.setdefault(log.vertex, deque())
+            tail.append(log.data)
+            self._sizes[log.vertex] = self._sizes.get(log.vertex, 0) + len(log.data)
+            while len(tail) > 1 and self._sizes[log.vertex] - len(tail[0]) > _TAIL_BYTES:
+                self._sizes[log.vertex] -= len(tail.popleft())
+
+    def step(self, digest: str) -> str:
+        """The name of a step, or "" when it was never reported."""
+        return self._names.get(digest, "")
+
+    def tail(self, digest: str) -> tuple[str, ...]:
+        """The last lines that a step wrote."""
+        text = b"".join(self._tails.get(digest, ())).decode("utf-8", "replace")
+        return tuple(text.splitlines()[-_TAIL_LINES:])
+
+
+def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
+    """Turn a daemon's status into the error to show: RegistryError for pulls, pushes and caches, ConnectionLost for a lost session, else
+    SolveError."""
+    details = list(_details(failure.details_bin))
+    digest = next((d.get("digest", "") for kind, d in details if kind == "Vertex"), "") or log.failed
+    step = log.step(digest)
+    message = failure.message
+    if "no active session for" in message or "session healthcheck failed" in message:
+        return ConnectionLost(
+            f"the builder lost this client's session: {message}", hint="run the same command again: finished steps are cached"
+        )
+    sources = tuple(_excerpt(d) for kind, d in details if kind == "Source")
+    status = next((d.get("exit_code") for kind, d in details if kind == "ExitMessage"), None)
+    if _is_registry_failure(step, message, ran=status is not None):
+        return _registry_error(message)
+    return SolveError(
+        _sentence(message), step=step, log_tail=log.tail(digest), sources=_unique(sources), exit_status=int(status) if status else None
+    )
+
+
+def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:
+    if ran:
+        return False
+    return _REGISTRY_TEXT.search(message) is not None and (not step or _REGISTRY_STEP.match(step) is not None)
+
+
+def _registry_error(message: str) -> RegistryError:
+    status = _HTTP_STATUS.search(message)
+    code = int(status.group(1)) if status else None
+    hint = None
+    if "server gave HTTP response to HTTPS client" in message:
+        hint = (
+            "for a registry without TLS use --output=type=registry,registry.insecure=true, or http = true in the builder's buildkitd.toml"
+        )
+    elif "certificate signed by unknown authority" in message or "x509" in message:
+        hint = "give the builder the registry's CA: kubectl buildkit create --buildkitd-config FILE, or kubectl-build-defaults"
+    elif code in (401, 403) or "insufficient_scope" in message or "no basic auth credentials" in message:
+        hint = "name the login with --registry-secret (kubectl create secret docker-registry ...)"
+    elif "connection refused" in message or "no such host" in message or "i/o timeout" in message:
+        hint = "the builder's pod must reach the registry: check its name and port"
+    return RegistryError(_sentence(message), status=code, hint=hint)
+
+
+def _sentence(message: str) -> str:
+    return re.sub(r"^(rpc error: code = \w+ desc = |failed to solve: )+", "", message).strip()
+
+
+def _unique(sources: Iterable[SourceExcerpt]) -> tuple[SourceExcerpt, ...]:
+    return tuple(dict.fromkeys(sources))
+
+
+def _details(data: bytes) -> Iterable[tuple[str, dict[str, Any]]]:
+    try:
+        status = status_pb2.Status.FromString(data)
+    except DecodeError:
+        return
+    for detail in status.details:
+        match = re.search(r"([A-Za-z]+)\+json$", detail.type_url)
+        try:
+            value = json.loads(detail.value) if match else None
+        except ValueError:
+            continue
+        if match and isinstance(value, dict):
+            yield match.group(1), value
+
+
+def _excerpt(source: dict[str, Any]) -> SourceExcerpt:
+    info = source.get("info") or {}
+    text = base64.b64decode(info.get("data") or "").decode("utf-8", "replace").splitlines()
+    marked: set[int] = set()
+    for item in source.get("ranges") or ():
+        start = int((item.get("start") or {}).get("line", 0))
+        end = int((item.get("end") or {}).get("line", start))
+        marked.update(range(start, max(start, end) + 1))
+    if not marked:
+        return SourceExcerpt(filename=info.get("filename", ""), lines=())
+    first, last = max(1, min(marked) - _CONTEXT_LINES), min(len(text), max(marked) + _CONTEXT_LINES)
+    lines = tuple((n, text[n - 1], n in marked) for n in range(first, last + 1))
+    return SourceExcerpt(filename=info.get("filename", ""), lines=lines)

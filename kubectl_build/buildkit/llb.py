@@ -1,0 +1,78 @@
+"""Reading a frontend's result: which commands each platform's build runs, and on which platform (pure).
+
+Rules: the emulator is chosen for each exec op by the op's platform; no platform on the op means the daemon's own
+(moby/buildkit v0.31.2, solver/llbsolver/ops/exec_binfmt.go and vertex.go).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from kubectl_build.errors import ProtocolError
+from kubectl_build.model.needs import Needs
+from kubectl_build.model.platform import Platform, normalize
+from kubectl_build.proto import gateway_pb2, pb_pb2
+
+_PLATFORMS_KEY = "refs.platforms"
+
+
+def result_needs(result: gateway_pb2.Result, requested: Sequence[Platform], own: Platform) -> dict[Platform, Needs]:
+    """Map each platform of `result` to what its build runs, attestations included.
+
+    `requested` names the platforms in the order asked for; a result of a single ref is that of the only one. `own` is the daemon's
+    platform.
+    Raises ProtocolError when the result does not have what was asked for.
+    """
+    extra = {key: [a.ref for a in value.attestation if a.HasField("ref")] for key, value in result.attestations.items()}
+    if not result.HasField("refs"):
+        platform = requested[0] if len(requested) == 1 else own
+        refs = [result.ref, *(ref for group in extra.values() for ref in group)]
+        return {platform: _needs(refs, platform, own)}
+    found: dict[Platform, Needs] = {}
+    for key, platform in _platform_keys(result):
+        if key not in result.refs.refs:
+            continue
+        found[platform] = _needs([result.refs.refs[key], *extra.get(key, ())], platform, own)
+    missing = [str(platform) for platform in requested if platform not in found]
+    if missing:
+        raise ProtocolError(f"the frontend returned no result for {', '.join(missing)}")
+    return found
+
+
+def _platform_keys(result: gateway_pb2.Result) -> list[tuple[str, Platform]]:
+    raw = result.metadata.get(_PLATFORMS_KEY)
+    if raw is None:
+        return [(key, normalize(*key.split("/"))) for key in sorted(result.refs.refs)]
+    try:
+        entries = json.loads(raw)["Platforms"]
+        return [
+            (e["ID"], normalize(p["os"], p["architecture"], p.get("variant", ""), p.get("os.version", "")))
+            for e in entries
+            for p in [e["Platform"]]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"the frontend's list of platforms cannot be read: {error}") from error
+
+
+def _needs(refs: Iterable[gateway_pb2.Ref], target: Platform, own: Platform) -> Needs:
+    execs: dict[Platform, str] = {}
+    unknown = False
+    for ref in refs:
+        definition: pb_pb2.Definition = getattr(ref, "def")
+        blobs: Sequence[bytes] = getattr(definition, "def")
+        for position, blob in enumerate(blobs):
+            op = pb_pb2.Op.FromString(blob)
+            kind = op.WhichOneof("op")
+            if kind == "exec":
+                platform = own
+                if op.HasField("platform"):
+                    p = op.platform
+                    platform = normalize(p.OS, p.Architecture, p.Variant)
+                execs.setdefault(platform, " ".join(op.exec.meta.args))
+            elif kind is None and position != len(blobs) - 1:
+                # The last op of a definition has no kind: it only names the result.
+                unknown = True
+    if unknown:
+        execs.setdefault(target, "an operation that this client does not know")
+    return Needs(execs=execs, unknown=unknown)

@@ -1,0 +1,231 @@
+"""One solve through the gateway, in BuildKit's own reading order: session, Solve and Status at once, the frontend's LLB, its check, Return.
+
+Follows moby/buildkit client/build.go and client/solve.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc.aio
+
+from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
+from kubectl_build.buildkit.errors import FailureLog, solve_error
+from kubectl_build.buildkit.status import status_update
+from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.model.events import Sink, StatusUpdate
+from kubectl_build.proto import control_pb2, gateway_pb2
+from kubectl_build.session.session import Session
+
+_SETTLE = 10.0
+"""Seconds that a finished or cancelled build gets to end its status stream: that is how a client knows that the builder has stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """An exporter of BuildKit and its attributes."""
+
+    type: str
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveJob:
+    """What one daemon is asked to build. `internal` builds leave no trace in its history."""
+
+    frontend: str
+    attrs: Mapping[str, str]
+    exporters: tuple[Exporter, ...] = ()
+    entitlements: tuple[str, ...] = ()
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveResult:
+    """What a solve left. `response` is BuildKit's exporter response (containerimage.digest, ...)."""
+
+    ref: str
+    response: Mapping[str, str]
+
+
+Check = Callable[[gateway_pb2.Result], bool]
+"""Looks at the frontend's result before any step runs. False ends the solve there with nothing done; raising ends it with that error."""
+
+
+def new_ref() -> str:
+    """Return a fresh build ref, of the length and alphabet that BuildKit's own clients use."""
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return "".join(secrets.choice(alphabet) for _ in range(25))
+
+
+class _SessionPipe:
+    """The raw bytes of Control.Session as a ByteStream."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes], client: BuildkitClient) -> None:
+        self._call = call
+        self._client = client
+
+    async def receive(self) -> bytes:
+        while True:
+            data = await self._client.boundary(self._call.read(), "the session")
+            if data is grpc.aio.EOF:
+                return b""
+            if data:
+                return bytes(data)
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        await self._client.boundary(self._call.write(bytes(data)), "the session")
+
+    async def send_eof(self) -> None:
+        await self._client.boundary(self._call.done_writing(), "the session")
+
+    async def aclose(self) -> None:
+        self._call.cancel()
+
+
+@asynccontextmanager
+async def attached(client: BuildkitClient, session: Session) -> AsyncIterator[None]:
+    """Serve `session` to the daemon while the body runs. Raises ConnectionLost when the daemon or the link ends it first."""
+    body_done = False
+
+    async def serve() -> None:
+        pipe = _SessionPipe(client.session_call(session.metadata()), client)
+        try:
+            await session.serve(pipe)
+        finally:
+            await pipe.aclose()
+        if not body_done:
+            raise ConnectionLost("the builder ended this client's session while the build was running")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(serve(), name="session")
+            yield
+            body_done = True
+            task.cancel()
+    except BaseExceptionGroup as failures:
+        raise _most_telling(failures) from failures
+
+
+def _most_telling(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Pick what to tell of several failures at once: anything before a mere loss of the connection, which is often its consequence."""
+    flat: list[BaseException] = []
+    for error in failures.exceptions:
+        flat.append(_most_telling(error) if isinstance(error, BaseExceptionGroup) else error)
+    return min(flat, key=lambda error: (isinstance(error, ConnectionLost), not isinstance(error, KubectlBuildError)))
+
+
+async def run_solve(
+    client: BuildkitClient, session: Session, job: SolveJob, *, check: Check, emit: Sink, pool: str = ""
+) -> SolveResult | None:
+    """Run `job` with an attached `session`; None when `check` ended it.
+
+    Raises what `check` raised, SolveError, RegistryError, or the session's own failure (an unreadable file, a context that changed).
+    When the awaiting task is cancelled the builder is told, and this returns only when its status stream has ended or 10 s have passed.
+    """
+    ref = new_ref()
+    log = FailureLog()
+
+    def forward(update: StatusUpdate) -> None:
+        log.add(update)
+        emit(update)
+
+    async with asyncio.TaskGroup() as group:
+        status = group.create_task(_follow(client, ref, forward, pool), name=f"status {pool}")
+        control = group.create_task(_outcome(client, _control_request(ref, session.id, job)), name=f"solve {pool}")
+        try:
+            kept, failure = await _frontend(client, ref, job, check, control)
+            outcome = await control
+        except BaseException:
+            control.cancel()
+            await _settle(status)
+            raise
+        await _settle(status)
+    if failure is None and isinstance(outcome, RpcFailure):
+        failure = outcome
+    if failure is not None:
+        raise session.failure or solve_error(failure, log) from failure
+    if not kept:
+        return None
+    assert not isinstance(outcome, RpcFailure)
+    return SolveResult(ref=ref, response=outcome)
+
+
+async def _outcome(client: BuildkitClient, request: control_pb2.SolveRequest) -> dict[str, str] | RpcFailure:
+    try:
+        return await client.solve(request)
+    except RpcFailure as failure:
+        return failure
+
+
+async def _frontend(
+    client: BuildkitClient, ref: str, job: SolveJob, check: Check, control: asyncio.Task[dict[str, str] | RpcFailure]
+) -> tuple[bool, RpcFailure | None]:
+    """Ask the frontend for its LLB, check it, hand it back. Returns whether the build goes on, and the daemon's refusal if it refused."""
+    try:
+        await client.gateway_ping(ref)
+        answer = await client.gateway_solve(
+            ref,
+            gateway_pb2.SolveRequest(Frontend=job.frontend, FrontendOpt=dict(job.attrs), allowResultReturn=True, allowResultArrayRef=True),
+        )
+    except RpcFailure as failure:
+        # When Control.Solve itself was refused, its reason counts: the gateway only says that it knows no such build.
+        if control.done():
+            return False, None
+        await _return_failure(client, ref, failure)
+        return False, failure
+    go_on = check(answer.result)
+    try:
+        await client.gateway_return(ref, gateway_pb2.ReturnRequest(result=answer.result if go_on else gateway_pb2.Result()))
+    except RpcFailure as failure:
+        return False, failure
+    return go_on, None
+
+
+async def _return_failure(client: BuildkitClient, ref: str, failure: RpcFailure) -> None:
+    request = gateway_pb2.ReturnRequest()
+    if failure.details_bin:
+        request.error.MergeFromString(failure.details_bin)
+    request.error.code = request.error.code or failure.code.value[0]
+    request.error.message = request.error.message or failure.message
+    try:
+        await client.gateway_return(ref, request)
+    except RpcFailure:
+        return  # the build is gone already, which is what the error was to achieve
+
+
+def _control_request(ref: str, session_id: str, job: SolveJob) -> control_pb2.SolveRequest:
+    exporters = [control_pb2.Exporter(Type=e.type, Attrs=dict(e.attrs)) for e in job.exporters]
+    request = control_pb2.SolveRequest(
+        Ref=ref,
+        Session=session_id,
+        FrontendAttrs=dict(job.attrs),
+        Exporters=exporters,
+        Entitlements=job.entitlements,
+        Internal=job.internal,
+    )
+    if exporters:
+        # Daemons before 0.13 know only these two.
+        request.ExporterDeprecated = exporters[0].Type
+        request.ExporterAttrsDeprecated.update(exporters[0].Attrs)
+    request.Cache.SetInParent()
+    return request
+
+
+async def _follow(client: BuildkitClient, ref: str, forward: Callable[[StatusUpdate], None], pool: str) -> None:
+    try:
+        async with aclosing(client.status(ref)) as messages:
+            async for message in messages:
+                forward(status_update(message, pool=pool))
+    except RpcFailure:
+        return  # a solve that was refused has no status; its own error is what counts
+
+
+async def _settle(status: asyncio.Task[None]) -> None:
+    """Let the status stream of a finished or cancelled solve end by itself, for some seconds at most."""
+    await asyncio.wait({status}, timeout=_SETTLE)
+    status.cancel()

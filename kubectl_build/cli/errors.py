@@ -1,0 +1,51 @@
+"""From an exception to words on stderr and an exit code."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from kubectl_build.errors import KubectlBuildError, SolveError, SourceExcerpt
+
+
+def show_error(error: KubectlBuildError, stream: TextIO) -> int:
+    """Write what went wrong and what to do next; return the exit code."""
+    lines: list[str] = []
+    if isinstance(error, SolveError):
+        lines += _solve_lines(error)
+    lines.append(f"error: {error.message}")
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    text = "\n".join(lines) + "\n"
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+    return error.exit_code
+
+
+def find_error(error: BaseException) -> KubectlBuildError | None:
+    """The error to show among those of a group; None when it holds one that is not ours."""
+    if isinstance(error, KubectlBuildError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [find_error(inner) for inner in error.exceptions]
+        known = [inner for inner in found if inner is not None]
+        # A lost connection is often the consequence of the other failure.
+        return min(known, key=lambda inner: inner.exit_code == 5) if len(known) == len(found) else None
+    return None
+
+
+def _solve_lines(error: SolveError) -> list[str]:
+    lines: list[str] = []
+    if error.log_tail:
+        lines += ["------", f" > {error.step}:", *error.log_tail, "------"]
+    for source in error.sources:
+        lines += _excerpt_lines(source)
+    return lines
+
+
+def _excerpt_lines(source: SourceExcerpt) -> list[str]:
+    if not source.lines:
+        return []
+    first = next((number for number, _, marked in source.lines if marked), source.lines[0][0])
+    body = [f"{number:4d} | {'>>>' if marked else '   '} {text}" for number, text, marked in source.lines]
+    return [f"{source.filename}:{first}", "-" * 20, *body, "-" * 20]

@@ -1,0 +1,80 @@
+"""kubectl's connection flags, the same on every command.
+
+typer reads a command's parameters from its signature; the decorator here adds the flags to it, so that commands take one value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+_PANEL = "Cluster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterArgs:
+    """kubectl's connection flags as typed; None or empty where not given."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    cluster: str | None = None
+    user: str | None = None
+    server: str | None = None
+    token: str | None = None
+    as_user: str | None = None
+    as_group: tuple[str, ...] = ()
+    as_uid: str | None = None
+    certificate_authority: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str | None = None
+    request_timeout: str | None = None
+
+
+def _option(kind: Any, *names: str, help: str) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help, rich_help_panel=_PANEL)]
+
+
+_FLAGS: dict[str, tuple[Any, Any]] = {
+    "kubeconfig": (_option(str | None, "--kubeconfig", help="Path of the kubeconfig."), None),
+    "context": (_option(str | None, "--context", help="Context of the kubeconfig."), None),
+    "namespace": (_option(str | None, "--namespace", "-n", help="Namespace of the builder and of the secrets."), None),
+    "cluster": (_option(str | None, "--cluster", help="Cluster of the kubeconfig."), None),
+    "user": (_option(str | None, "--user", help="User of the kubeconfig."), None),
+    "server": (_option(str | None, "--server", "-s", help="Address of the API server."), None),
+    "token": (_option(str | None, "--token", help="Bearer token for the API server."), None),
+    "as_user": (_option(str | None, "--as", help="User to impersonate."), None),
+    "as_group": (_option(list[str] | None, "--as-group", help="Group to impersonate, repeatable."), None),
+    "as_uid": (_option(str | None, "--as-uid", help="UID to impersonate."), None),
+    "certificate_authority": (_option(str | None, "--certificate-authority", help="CA file of the API server."), None),
+    "client_certificate": (_option(str | None, "--client-certificate", help="Client certificate file."), None),
+    "client_key": (_option(str | None, "--client-key", help="Client key file."), None),
+    "insecure_skip_tls_verify": (_option(bool, "--insecure-skip-tls-verify", help="Do not check the API server's certificate."), False),
+    "tls_server_name": (_option(str | None, "--tls-server-name", help="Name to check the API server's certificate for."), None),
+    "request_timeout": (_option(str | None, "--request-timeout", help="Time for one API request, for example 30s; 0 is none."), None),
+}
+
+
+def with_cluster_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` kubectl's flags: its parameter `cluster_args` receives a ClusterArgs."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for name, p in signature.parameters.items() if name != "cluster_args"]
+    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind) for name, (kind, default) in _FLAGS.items()]
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        values = {name: kwargs.pop(name) for name in _FLAGS if name in kwargs}
+        values["as_group"] = tuple(values.get("as_group") or ())
+        command(*args, cluster_args=ClusterArgs(**values), **kwargs)
+
+    wrapper.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]  # what inspect.signature reads first
+    wrapper.__annotations__ = {p.name: p.annotation for p in own + added} | {"return": None}
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # or typer would read the annotations of the function beneath
+    return wrapper

@@ -1,0 +1,190 @@
+"""Which platforms go to which pool, and in which mode. Pure: platforms, pools and policy in, a Plan out.
+
+The modes, in the order of preference (design of the product, "Platforms"):
+    cross   every command of the platform's build runs on the architecture of the pool that plans
+    native  the pool's architecture is the one that the platform's commands need
+    QEMU    neither: an emulator in the builder's pod
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kubectl_build.errors import UsageError
+from kubectl_build.model.needs import Needs
+from kubectl_build.model.platform import Platform, native_architecture, runs_on
+from kubectl_build.model.request import Emulation
+
+
+class Mode(StrEnum):
+    """How a platform is built."""
+
+    NATIVE = "native"
+    CROSS = "cross"
+    QEMU = "QEMU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The pools that a build may use. `existing` have pods or a StatefulSet now; `nodes` counts schedulable nodes by architecture.
+
+    `fixed` means that the builder's own platforms fix its pools: builds add none. `arm32` are pools created for 32-bit arm.
+    """
+
+    existing: tuple[str, ...] = ()
+    nodes: Mapping[str, int] | None = None
+    fixed: bool = False
+    arm32: bool = False
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Every architecture that may be used, existing pools first, then by number of nodes."""
+        if self.fixed:
+            return self.existing
+        others = [arch for arch, _ in sorted((self.nodes or {}).items(), key=lambda item: (-item[1], item[0] != "amd64", item[0]))]
+        return tuple(dict.fromkeys([*self.existing, *others]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One platform's place. `why` is a phrase for the user."""
+
+    platform: Platform
+    mode: Mode
+    pool: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every platform's place, in the order asked for. `certain` is False while only nodes, not the Dockerfile's steps, have been looked
+    at."""
+
+    assignments: tuple[Assignment, ...]
+    certain: bool = True
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools in use, in order of first use."""
+        return tuple(dict.fromkeys(a.pool for a in self.assignments))
+
+    def platforms(self, pool: str) -> tuple[Platform, ...]:
+        """The platforms of one pool, in the order asked for."""
+        return tuple(a.platform for a in self.assignments if a.pool == pool)
+
+
+def default_platform(candidates: Candidates) -> Platform:
+    """The platform of a build that names none: the builder's first existing pool, else the most common node architecture.
+
+    Raises UsageError when there is neither.
+    """
+    for arch in candidates.architectures:
+        return Platform("linux", arch)
+    raise no_pool(())
+
+
+def planning_pool(platforms: Sequence[Platform], candidates: Candidates) -> str:
+    """The pool to ask for the LLB: native for most of the platforms; on a tie one that exists, then amd64. Raises UsageError."""
+    if not candidates.architectures:
+        raise no_pool(platforms)
+
+    def rank(arch: str) -> tuple[int, bool, bool]:
+        return (sum(_is_native(p, arch, candidates) for p in platforms), arch in candidates.existing, arch == "amd64")
+
+    return max(candidates.architectures, key=rank)
+
+
+def is_single(platforms: Sequence[Platform], candidates: Candidates, emulation: Emulation) -> bool:
+    """Tell whether only one pool can come into question, so that no planning solve is needed."""
+    if emulation is Emulation.ALWAYS or len(platforms) <= 1:
+        return True
+    return len({native_architecture(p) for p in platforms if p.os == "linux"} & set(candidates.architectures)) <= 1
+
+
+def provisional_plan(platforms: Sequence[Platform], candidates: Candidates, emulation: Emulation) -> Plan:
+    """The plan as nodes alone decide it, before any Dockerfile has been read: what would run natively, and what needs cross-compiling or
+    QEMU."""
+    home = planning_pool(platforms, candidates)
+    assignments = []
+    for platform in platforms:
+        arch = native_architecture(platform)
+        if platform.os == "linux" and _is_native(platform, home, candidates):
+            assignments.append(Assignment(platform=platform, mode=Mode.NATIVE, pool=home, why=f"nodes of {home}"))
+        elif platform.os == "linux" and emulation is not Emulation.ALWAYS and arch in candidates.architectures:
+            assignments.append(Assignment(platform=platform, mode=Mode.NATIVE, pool=arch, why=f"nodes of {arch}, if its steps run there"))
+        elif platform.os != "linux":
+            assignments.append(Assignment(platform=platform, mode=Mode.CROSS, pool=home, why="copies only: nothing may run on it"))
+        else:
+            assignments.append(Assignment(platform=platform, mode=Mode.QEMU, pool=home, why=f"no node of {arch}; cross if nothing runs on it"))
+    return Plan(assignments=tuple(assignments), certain=False)
+
+
+def make_plan(
+    platforms: Sequence[Platform], needs: Mapping[Platform, Needs], asked: str, candidates: Candidates, emulation: Emulation
+) -> Plan:
+    """Decide from the LLB that the pool `asked` answered. Raises UsageError for what cannot be built."""
+    return Plan(assignments=tuple(_assign(p, needs[p], asked, candidates, emulation) for p in platforms))
+
+
+def _assign(platform: Platform, needs: Needs, asked: str, candidates: Candidates, emulation: Emulation) -> Assignment:
+    foreign = foreign_execs(needs, asked, candidates)
+    refuse_windows(needs)
+    if not foreign:
+        if _is_native(platform, asked, candidates):
+            return Assignment(platform=platform, mode=Mode.NATIVE, pool=asked, why=f"{asked} runs it")
+        return Assignment(platform=platform, mode=Mode.CROSS, pool=asked, why=f"every step runs on {asked}")
+    if emulation is not Emulation.ALWAYS:
+        for arch in candidates.architectures:
+            if arch != asked and all(runs_on(p, arch, arm32=candidates.arm32) for p in foreign):
+                return Assignment(platform=platform, mode=Mode.NATIVE, pool=arch, why=f"its steps run on {arch}")
+    return emulated(platform, foreign, asked, candidates, emulation)
+
+
+def foreign_execs(needs: Needs, pool: str, candidates: Candidates) -> dict[Platform, str]:
+    """The commands, by platform, that the pool's architecture does not run."""
+    return {p: command for p, command in needs.execs.items() if not runs_on(p, pool, arm32=candidates.arm32)}
+
+
+def emulated(
+    platform: Platform, foreign: Mapping[Platform, str], pool: str, candidates: Candidates, emulation: Emulation
+) -> Assignment:
+    """The QEMU assignment of a platform, or UsageError where the user forbids emulation."""
+    names = ", ".join(str(p) for p in foreign)
+    if emulation is Emulation.NEVER:
+        command = next(iter(foreign.values()))
+        raise UsageError(
+            f"platform {platform} cannot be built without emulation: its steps run on {names}, and no pool or node does ({_cut(command)})",
+            hint="add a node of that architecture, cross-compile (FROM --platform=$BUILDPLATFORM), or allow --emulation=auto",
+        )
+    why = f"steps run on {names}, no node does" if emulation is Emulation.AUTO else f"steps run on {names}, --emulation=always"
+    return Assignment(platform=platform, mode=Mode.QEMU, pool=pool, why=why)
+
+
+def refuse_windows(needs: Needs) -> None:
+    """Raise UsageError for a RUN on an operating system that BuildKit's Linux workers never run, emulated or not."""
+    for platform, command in needs.execs.items():
+        if platform.os != "linux":
+            raise UsageError(
+                f"a RUN for {platform} cannot be executed: builders run Linux ({_cut(command)})",
+                hint="cross-compile in a stage FROM --platform=$BUILDPLATFORM and COPY the result",
+            )
+
+
+def no_pool(platforms: Sequence[Platform]) -> UsageError:
+    """The error for a cluster where no node can take a builder."""
+    names = ", ".join(str(p) for p in platforms) or "any platform"
+    return UsageError(
+        f"no node can run a builder for {names}: none is Ready, schedulable and without taints that a builder does not tolerate",
+        hint="see: kubectl get nodes",
+    )
+
+
+def _is_native(platform: Platform, arch: str, candidates: Candidates) -> bool:
+    return runs_on(platform, arch, arm32=candidates.arm32)
+
+
+def _cut(command: str) -> str:
+    text = " ".join(command.split())
+    return text if len(text) <= 80 else text[:77] + "..."
