@@ -1,0 +1,243 @@
+"""`builder.yaml`: a builder's spec as text, in the builder's own ConfigMap and in `kubectl-build-defaults`.
+
+Its names are those of `create`'s flags in camelCase. An unknown name or a value of the wrong kind is a ConfigError that quotes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from kubectl_build.builder.buildkitd_config import parse_buildkitd_config
+from kubectl_build.builder.spec import SECURITY_LEVELS, BuilderSpec, ClientFile, RegistrySettings, SpecChange
+from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.platform import Platform, parse_platforms
+
+KEY = "builder.yaml"
+"""The data key of the ConfigMaps."""
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
+    """Read a `builder.yaml`. `source` names it in errors, for example 'ConfigMap "kubectl-build-defaults" in namespace "kube-public"'.
+
+    `recorded` is for the builder's own, which also lists its client files. Raises ConfigError.
+    """
+    reader = _Reader(source)
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{KEY} of {source} is not YAML: {_one_line(exc)}") from exc
+    if document is None:
+        return SpecChange()
+    values = reader.mapping(KEY, document)
+    known = {**_FIELDS, **(_RECORDED_FIELDS if recorded else {})}
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise reader.error(f'the name "{name}" is not known', hint="known names: " + ", ".join(sorted(_FIELDS)))
+        if value is None:
+            continue
+        attribute, parse = known[name]
+        arguments[attribute] = parse(reader, name, value)
+    return _settle(arguments, source)
+
+
+def _settle(arguments: dict[str, Any], source: str) -> SpecChange:
+    """Move registry settings out of the TOML; what `registries` says goes over them."""
+    if "buildkitd_config" in arguments:
+        config = parse_buildkitd_config(arguments["buildkitd_config"], source=f"buildkitdConfig of {source}")
+        said: Mapping[str, RegistrySettings] = arguments.get("registries", {})
+        merged = dict(config.registries)
+        for host, settings in said.items():
+            merged[host] = settings.over(merged.get(host, RegistrySettings()))
+        arguments.update(buildkitd_config=config.text, registries=merged)
+    return SpecChange(**arguments)
+
+
+def dump_spec(spec: BuilderSpec) -> str:
+    """Write what `parse_spec(recorded=True)` reads. The contents of client files are left out; everything else is there, also defaults."""
+    document: dict[str, Any] = {"image": spec.image, "security": spec.security}
+    if spec.replicas is not None:
+        document["replicas"] = spec.replicas
+    if spec.platforms:
+        document["platform"] = [str(platform) for platform in spec.platforms]
+    document["resources"] = {key: dict(values) for key, values in spec.resources.items()}
+    if spec.env:
+        document["env"] = dict(spec.env)
+    if spec.qemu_install:
+        document["qemuInstall"] = True
+        document["qemuImage"] = spec.qemu_image
+    if spec.registries:
+        document["registries"] = {host: _dump_registry(settings) for host, settings in sorted(spec.registries.items())}
+    if spec.buildkitd_config:
+        document["buildkitdConfig"] = spec.buildkitd_config
+    if spec.client_files:
+        document["clientFiles"] = {name: file.digest for name, file in sorted(spec.client_files.items())}
+    return dump_yaml(document)
+
+
+def _dump_registry(settings: RegistrySettings) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if settings.mirrors:
+        result["mirrors"] = list(settings.mirrors)
+    if settings.http is not None:
+        result["http"] = settings.http
+    if settings.insecure is not None:
+        result["insecure"] = settings.insecure
+    if settings.ca:
+        result["ca"] = settings.ca
+    return result
+
+
+class _Dumper(yaml.SafeDumper):
+    """Text of several lines as a block, lists indented as in Kubernetes' own documents, and no anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)  # type: ignore[no-untyped-call]  # the stubs leave the emitter untyped
+
+
+def _block_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block_text)
+
+
+def dump_yaml(document: object) -> str:
+    """One YAML document in the order of its keys."""
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True))
+
+
+class _Reader:
+    """Checks kinds of values and makes the errors of one source."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def error(self, problem: str, *, hint: str | None = None) -> ConfigError:
+        return ConfigError(f"{KEY} of {self._source} is not valid: {problem}", hint=hint)
+
+    def mapping(self, name: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise self.error(f'"{name}" must map names to values, not {_quote(value)}')
+        return value
+
+    def text(self, name: str, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise self.error(f'"{name}" must be text, not {_quote(value)}')
+        return value
+
+    def any_text(self, name: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise self.error(f'"{name}" must be text, not {_quote(value)}')
+        return value
+
+    def text_or_number(self, name: str, value: object) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self.error(f'"{name}" must be text or a number, not {_quote(value)}')
+        return str(value)
+
+    def flag(self, name: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise self.error(f'"{name}" must be true or false, not {_quote(value)}')
+        return value
+
+    def texts(self, name: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise self.error(f'"{name}" must be a list of texts, not {_quote(value)}')
+        return tuple(self.text(name, item) for item in value)
+
+    def security(self, name: str, value: object) -> str:
+        level = self.text(name, value)
+        if level not in SECURITY_LEVELS:
+            raise self.error(f'"{name}" must be one of {", ".join(SECURITY_LEVELS)}, not "{level}"')
+        return level
+
+    def replicas(self, name: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.error(f'"{name}" must be a number from 1, not {_quote(value)}')
+        return value
+
+    def platforms(self, name: str, value: object) -> tuple[Platform, ...]:
+        texts = (value,) if isinstance(value, str) else self.texts(name, value)
+        try:
+            return parse_platforms(texts)
+        except UsageError as exc:
+            raise self.error(exc.message, hint=exc.hint) from exc
+
+    def resources(self, name: str, value: object) -> dict[str, dict[str, str]]:
+        result: dict[str, dict[str, str]] = {}
+        for kind, amounts in self.mapping(name, value).items():
+            if kind not in ("requests", "limits"):
+                raise self.error(f'"{name}" has "requests" and "limits", not "{kind}"')
+            pairs = self.mapping(f"{name}.{kind}", amounts)
+            result[kind] = {key: self.text_or_number(f"{name}.{kind}.{key}", amount) for key, amount in pairs.items()}
+        return result
+
+    def env(self, name: str, value: object) -> dict[str, str]:
+        pairs = self.mapping(name, value)
+        for key in pairs:
+            if not _ENV_NAME.fullmatch(key):
+                raise self.error(f'"{name}" has "{key}", which is not the name of an environment variable')
+        return {key: self.text_or_number(f"{name}.{key}", item) for key, item in pairs.items()}
+
+    def registries(self, name: str, value: object) -> dict[str, RegistrySettings]:
+        return {host: self._registry(f"{name}.{host}", item) for host, item in self.mapping(name, value).items()}
+
+    def _registry(self, name: str, value: object) -> RegistrySettings:
+        settings = self.mapping(name, value)
+        unknown = settings.keys() - {"ca", "mirrors", "http", "insecure"}
+        if unknown:
+            raise self.error(f'the name "{min(unknown)}" in "{name}" is not known', hint="known names: ca, http, insecure, mirrors")
+        ca = self.any_text(f"{name}.ca", settings.get("ca") or "")
+        if ca and "-----BEGIN CERTIFICATE-----" not in ca:
+            raise self.error(f'"{name}.ca" must be certificates as PEM text, not {_quote(ca)}')
+        return RegistrySettings(
+            ca=ca,
+            mirrors=self.texts(f"{name}.mirrors", settings.get("mirrors") or []),
+            http=None if settings.get("http") is None else self.flag(f"{name}.http", settings["http"]),
+            insecure=None if settings.get("insecure") is None else self.flag(f"{name}.insecure", settings["insecure"]),
+        )
+
+    def client_files(self, name: str, value: object) -> dict[str, ClientFile]:
+        result = {}
+        for key, digest in self.mapping(name, value).items():
+            if not _DIGEST.fullmatch(self.text(f"{name}.{key}", digest)):
+                raise self.error(f'"{name}.{key}" must be a digest, not {_quote(digest)}')
+            result[key] = ClientFile(digest=digest)
+        return result
+
+
+_Parse = Callable[[_Reader, str, object], Any]
+
+_FIELDS: Mapping[str, tuple[str, _Parse]] = {
+    "image": ("image", _Reader.text),
+    "security": ("security", _Reader.security),
+    "replicas": ("replicas", _Reader.replicas),
+    "platform": ("platforms", _Reader.platforms),
+    "resources": ("resources", _Reader.resources),
+    "env": ("env", _Reader.env),
+    "buildkitdConfig": ("buildkitd_config", _Reader.any_text),
+    "registries": ("registries", _Reader.registries),
+    "qemuInstall": ("qemu_install", _Reader.flag),
+    "qemuImage": ("qemu_image", _Reader.text),
+}
+_RECORDED_FIELDS: Mapping[str, tuple[str, _Parse]] = {"clientFiles": ("client_files", _Reader.client_files)}
+
+
+def _quote(value: object) -> str:
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split())
