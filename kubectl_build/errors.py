@@ -23,6 +23,8 @@ Exit codes are those of docs/cli.md. Interrupts (129, 130, 143) are not errors o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -187,3 +189,23 @@ class TimedOut(KubectlBuildError):
     """The whole command took longer than --timeout allows."""
 
     exit_code = 124
+
+
+def most_telling(error: BaseException) -> BaseException:
+    """Pick the one error to tell of a group: anything before a mere loss of a connection, which is often its consequence.
+
+    An error that is not ours wins over both, since it is a defect. What is not a group is returned as it is.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    flat = [most_telling(inner) for inner in error.exceptions]
+    return min(flat, key=lambda inner: (isinstance(inner, KubectlBuildError), isinstance(inner, ConnectionLost)))
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Let the most telling error of a TaskGroup leave the body in place of its ExceptionGroup."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise most_telling(group) from group

@@ -70,6 +70,16 @@ class Plan:
         """The pools in use, in order of first use."""
         return tuple(dict.fromkeys(a.pool for a in self.assignments))
 
+    def mode(self, platform: Platform) -> Mode:
+        """How `platform` is built."""
+        return next(a.mode for a in self.assignments if a.platform == platform)
+
+    def table(self) -> str:
+        """The plan for people: a line for each platform."""
+        rows = [("PLATFORM", "MODE", "POOL", "WHY"), *((str(a.platform), a.mode.value, a.pool, a.why) for a in self.assignments)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join("  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]) for row in rows)
+
     def platforms(self, pool: str) -> tuple[Platform, ...]:
         """The platforms of one pool, in the order asked for."""
         return tuple(a.platform for a in self.assignments if a.pool == pool)
@@ -117,7 +127,9 @@ def provisional_plan(platforms: Sequence[Platform], candidates: Candidates, emul
         elif platform.os != "linux":
             assignments.append(Assignment(platform=platform, mode=Mode.CROSS, pool=home, why="copies only: nothing may run on it"))
         else:
-            assignments.append(Assignment(platform=platform, mode=Mode.QEMU, pool=home, why=f"no node of {arch}; cross if nothing runs on it"))
+            assignments.append(
+                Assignment(platform=platform, mode=Mode.QEMU, pool=home, why=f"no node of {arch}; cross if nothing runs on it")
+            )
     return Plan(assignments=tuple(assignments), certain=False)
 
 
@@ -147,9 +159,7 @@ def foreign_execs(needs: Needs, pool: str, candidates: Candidates) -> dict[Platf
     return {p: command for p, command in needs.execs.items() if not runs_on(p, pool, arm32=candidates.arm32)}
 
 
-def emulated(
-    platform: Platform, foreign: Mapping[Platform, str], pool: str, candidates: Candidates, emulation: Emulation
-) -> Assignment:
+def emulated(platform: Platform, foreign: Mapping[Platform, str], pool: str, candidates: Candidates, emulation: Emulation) -> Assignment:
     """The QEMU assignment of a platform, or UsageError where the user forbids emulation."""
     names = ", ".join(str(p) for p in foreign)
     if emulation is Emulation.NEVER:

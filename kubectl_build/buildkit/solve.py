@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ import grpc.aio
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
 from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.buildkit.status import status_update
-from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
 from kubectl_build.proto import control_pb2, gateway_pb2
 from kubectl_build.session.session import Session
@@ -52,7 +52,7 @@ class SolveResult:
     response: Mapping[str, str]
 
 
-Check = Callable[[gateway_pb2.Result], bool]
+Check = Callable[[gateway_pb2.Result], Awaitable[bool]]
 """Looks at the frontend's result before any step runs. False ends the solve there with nothing done; raising ends it with that error."""
 
 
@@ -101,22 +101,12 @@ async def attached(client: BuildkitClient, session: Session) -> AsyncIterator[No
         if not body_done:
             raise ConnectionLost("the builder ended this client's session while the build was running")
 
-    try:
+    with ungrouped():
         async with asyncio.TaskGroup() as group:
             task = group.create_task(serve(), name="session")
             yield
             body_done = True
             task.cancel()
-    except BaseExceptionGroup as failures:
-        raise _most_telling(failures) from failures
-
-
-def _most_telling(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Pick what to tell of several failures at once: anything before a mere loss of the connection, which is often its consequence."""
-    flat: list[BaseException] = []
-    for error in failures.exceptions:
-        flat.append(_most_telling(error) if isinstance(error, BaseExceptionGroup) else error)
-    return min(flat, key=lambda error: (isinstance(error, ConnectionLost), not isinstance(error, KubectlBuildError)))
 
 
 async def run_solve(
@@ -134,17 +124,18 @@ async def run_solve(
         log.add(update)
         emit(update)
 
-    async with asyncio.TaskGroup() as group:
-        status = group.create_task(_follow(client, ref, forward, pool), name=f"status {pool}")
-        control = group.create_task(_outcome(client, _control_request(ref, session.id, job)), name=f"solve {pool}")
-        try:
-            kept, failure = await _frontend(client, ref, job, check, control)
-            outcome = await control
-        except BaseException:
-            control.cancel()
+    with ungrouped():
+        async with asyncio.TaskGroup() as group:
+            status = group.create_task(_follow(client, ref, forward, pool), name=f"status {pool}")
+            control = group.create_task(_outcome(client, _control_request(ref, session.id, job)), name=f"solve {pool}")
+            try:
+                kept, failure = await _frontend(client, ref, job, check, control)
+                outcome = await control
+            except BaseException:
+                control.cancel()
+                await _settle(status)
+                raise
             await _settle(status)
-            raise
-        await _settle(status)
     if failure is None and isinstance(outcome, RpcFailure):
         failure = outcome
     if failure is not None:
@@ -178,7 +169,7 @@ async def _frontend(
             return False, None
         await _return_failure(client, ref, failure)
         return False, failure
-    go_on = check(answer.result)
+    go_on = await check(answer.result)
     try:
         await client.gateway_return(ref, gateway_pb2.ReturnRequest(result=answer.result if go_on else gateway_pb2.Result()))
     except RpcFailure as failure:

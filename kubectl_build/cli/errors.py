@@ -22,18 +22,6 @@ def show_error(error: KubectlBuildError, stream: TextIO) -> int:
     return error.exit_code
 
 
-def find_error(error: BaseException) -> KubectlBuildError | None:
-    """The error to show among those of a group; None when it holds one that is not ours."""
-    if isinstance(error, KubectlBuildError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        found = [find_error(inner) for inner in error.exceptions]
-        known = [inner for inner in found if inner is not None]
-        # A lost connection is often the consequence of the other failure.
-        return min(known, key=lambda inner: inner.exit_code == 5) if len(known) == len(found) else None
-    return None
-
-
 def _solve_lines(error: SolveError) -> list[str]:
     lines: list[str] = []
     if error.log_tail:

@@ -47,7 +47,7 @@ def parse_output(text: str) -> Output | None:
         return None
     if kind == "registry":
         kind, attrs = "image", {"push": "true", **attrs}
-    if kind not in OutputType:
+    if kind not in tuple(OutputType):
         known = ", ".join(["registry", "cacheonly", *OutputType])
         raise UsageError(f'--output "{text}": type "{kind}" is not known', hint=f"types are {known}")
     return _with_dest(text, OutputType(kind), attrs, dest)

@@ -1,0 +1,51 @@
+# Every target that a person needs. Caches lie outside the checkout, so a second run is fast.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup proto lint unit integration e2e test cluster cluster-down demo manifests
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## make .venv with this package and the tools for its tests
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+proto: setup ## generate the modules of kubectl_build/proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kubectl_build/proto/*.proto
+
+manifests: setup ## write manifests/ anew from the renderer
+	$(BIN)/python -m tests.unit.builder.manifests_files
+
+lint: setup ## ruff, mypy --strict, the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## tests without a cluster or a daemon
+	$(PYTEST) tests/unit
+
+integration: setup ## tests with a real buildkitd and registry on this machine
+	$(PYTEST) tests/integration
+
+e2e: setup cluster ## tests on the local cluster
+	. .cluster/env && $(PYTEST) tests/e2e
+
+test: setup lint cluster ## everything: lint, unit, integration, e2e
+	. .cluster/env && $(PYTEST) tests
+
+cluster: ## start the local mixed-architecture cluster
+	$(PYTHON) -m tests.cluster up
+
+cluster-down: ## stop it and remove what it made
+	$(PYTHON) -m tests.cluster down
+
+demo: setup ## build Dockerfile.cross for six platforms in the current context's cluster, else in the local one
+	sh examples/demo.sh

@@ -1,0 +1,100 @@
+"""The two executables: kubectl-build and kubectl-buildkit. Exit codes, signals and the only event loop are decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+import typer
+
+from kubectl_build.cli.errors import show_error
+from kubectl_build.errors import KubectlBuildError, UsageError, most_telling
+
+_SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)}
+
+
+def build_main() -> NoReturn:
+    """Entry point of `kubectl build`."""
+    from kubectl_build.cli.build import app
+
+    sys.exit(run_app(app, "kubectl build", sys.argv[1:]))
+
+
+def buildkit_main() -> NoReturn:
+    """Entry point of `kubectl buildkit`."""
+    from kubectl_build.cli.buildkit import app
+
+    sys.exit(run_app(app, "kubectl buildkit", sys.argv[1:]))
+
+
+def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
+    """Parse `argv`, run the command, return the exit code. Errors are told on stderr, without a traceback."""
+    command = typer.main.get_command(app)
+    try:
+        outcome = command.main(args=_expand(argv), prog_name=prog, standalone_mode=False)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output is gone: nothing to tell, and Python must not try to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        cause = most_telling(error)
+        known = cause if isinstance(cause, KubectlBuildError) else _usage_error(error, prog)
+        if known is None:
+            raise
+        return show_error(known, sys.stderr)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _usage_error(error: Exception, prog: str) -> UsageError | None:
+    """What typer's parser refused, as our own error."""
+    if not hasattr(error, "format_message"):
+        return None
+    text = error.format_message().rstrip(".")
+    return UsageError(text[:1].lower() + text[1:], hint=f"see: {prog} --help")
+
+
+def _expand(argv: list[str]) -> list[str]:
+    """Give `--plan` without a value its default: typer has no options with an optional value."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return ["--plan=table" if a == "--plan" and i < end else a for i, a in enumerate(argv)]
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `work` on a new event loop and return its exit code.
+
+    The first SIGINT, SIGTERM or SIGHUP cancels it and waits for its clean-up; a second one leaves at once. Returns 128 plus the signal's
+    number then.
+    """
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work())
+        received: list[int] = []
+
+        def on_signal(code: int) -> None:
+            if received:
+                os._exit(code)
+            received.append(code)
+            task.cancel()
+
+        for name, code in _SIGNALS.items():
+            try:
+                loop.add_signal_handler(getattr(signal, name), on_signal, code)
+            except NotImplementedError:  # Windows has no signal handlers on event loops
+                break
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if received:
+                return received[0]
+            raise
+
+    return asyncio.run(main())

@@ -1,0 +1,91 @@
+"""Running a build from the command line: which stream gets what, and the files that a build leaves.
+
+stdout has only what was asked for: the image ID of -q, a --plan, or the bytes of an output to "-". Everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from kubectl_build.cli.connect import connected
+from kubectl_build.cli.kubeflags import ClusterArgs
+from kubectl_build.cli.main import run_async
+from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.request import BuildRequest
+from kubectl_build.model.result import BuildResult
+from kubectl_build.plan import Plan
+
+
+def run_build(
+    request: BuildRequest, cluster: ClusterArgs, *, mode: str, quiet: bool, iidfile: Path | None, metadata_file: Path | None
+) -> int:
+    """Build and tell. Returns the exit code; raises KubectlBuildError for the caller to show."""
+    from kubectl_build.pipeline import build
+    from kubectl_build.progress.display import open_display
+
+    async def work() -> int:
+        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected(cluster) as kube:
+            result = await build(request, kube, emit=display.update, environ=os.environ)
+        _write_files(result, iidfile, metadata_file)
+        _tell(request, result, quiet=quiet)
+        return 0
+
+    return run_async(work)
+
+
+def run_plan(request: BuildRequest, cluster: ClusterArgs, *, as_json: bool) -> int:
+    """Print the plan on stdout and stop. Notes go to stderr."""
+    from kubectl_build.pipeline import plan_only
+
+    def note(event: BuildEvent) -> None:
+        if isinstance(event, Note):
+            print(event.text, file=sys.stderr)
+
+    async def work() -> int:
+        async with connected(cluster) as kube:
+            plan = await plan_only(request, kube, emit=note, environ=os.environ)
+        print(json.dumps(_plan_document(plan), indent=2) if as_json else plan.table())
+        if not plan.certain and not as_json:
+            print("no builder runs yet: this is what the nodes alone decide; the Dockerfile's steps may change it", file=sys.stderr)
+        return 0
+
+    return run_async(work)
+
+
+def _plan_document(plan: Plan) -> dict[str, object]:
+    platforms = [{"platform": str(a.platform), "mode": a.mode.value, "pool": a.pool, "why": a.why} for a in plan.assignments]
+    return {"certain": plan.certain, "platforms": platforms}
+
+
+def _write_files(result: BuildResult, iidfile: Path | None, metadata_file: Path | None) -> None:
+    if iidfile is not None:
+        _write(iidfile, result.image_id)
+    if metadata_file is not None:
+        _write(metadata_file, json.dumps(result.metadata_document(), indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or none: a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tell(request: BuildRequest, result: BuildResult, *, quiet: bool) -> None:
+    if quiet:
+        if result.image_id:
+            print(result.image_id)
+        return
+    if not request.outputs:
+        print("the result is only in the builder's cache: add --push to send it to a registry, or --output for files", file=sys.stderr)
+    for name in result.pushed:
+        print(f"pushed {name}@{result.digest}", file=sys.stderr)
+    for output in request.outputs:
+        if output.dest not in (None, "-"):
+            print(f"wrote {output.dest}", file=sys.stderr)

@@ -1,0 +1,378 @@
+"""A build from request to result, in reading order: credentials, builder, plan, solves, index.
+
+This is the only module that knows all the steps. What each step does is elsewhere; what comes next is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from kubectl_build.builder.bootstrap import ensure_pools, watch_pod
+from kubectl_build.builder.choose import choose
+from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.nodes import count_nodes
+from kubectl_build.builder.spec import BuilderSpec, registry_trust
+from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
+from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
+from kubectl_build.buildkit.llb import result_needs
+from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.exec import run as run_in_pod
+from kubectl_build.credentials.load import load_keychain
+from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError
+from kubectl_build.model.credentials import Keychain
+from kubectl_build.model.digest import Descriptor
+from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.json import JsonObject
+from kubectl_build.model.needs import Needs
+from kubectl_build.model.platform import Platform
+from kubectl_build.model.request import BuildRequest, OutputType
+from kubectl_build.model.result import BuildResult, PlatformPlace
+from kubectl_build.plan import (
+    Candidates,
+    Mode,
+    Plan,
+    default_platform,
+    emulated,
+    foreign_execs,
+    is_single,
+    make_plan,
+    planning_pool,
+    provisional_plan,
+    refuse_windows,
+)
+from kubectl_build.registry.publish import Part, publish_index
+from kubectl_build.session.auth import Auth
+from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
+from kubectl_build.session.filesync import FileSync, LocalDir
+from kubectl_build.session.session import Session
+from kubectl_build.session.shared_key import context_key, session_shared_key
+from kubectl_build.transport.bridge import bridge
+from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
+
+_TRIES = 3
+"""How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
+
+_READY_DEADLINE = 300.0
+"""Seconds that a builder gets to be Ready; long enough for a cluster that first has to add a node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A live connection to one pod of a pool."""
+
+    pool: str
+    pod: PodInfo
+    client: BuildkitClient
+    info: DaemonInfo
+
+    @property
+    def own(self) -> Platform:
+        """The daemon's own platform."""
+        return self.info.workers[0].platforms[0]
+
+
+async def build(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
+    """Build `request` in the cluster of `kube`. Raises any KubectlBuildError; cancelling stops the builds in the builders first."""
+    work = await _prepare(request, kube, emit, environ)
+    if is_single(work.platforms, work.candidates, request.emulation):
+        plan, solved = await work.solve_alone()
+    else:
+        plan, solved = await work.solve_planned()
+    return await work.finish(plan, solved)
+
+
+async def plan_only(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
+    """Return the plan of `request` without building. Creates nothing: where no pool runs, nodes alone decide."""
+    work = await _prepare(request, kube, emit, environ)
+    home = planning_pool(work.platforms, work.candidates)
+    pool = work.builder.pool(home) if work.builder else None
+    if pool is None or not pool.usable_pods:
+        return provisional_plan(work.platforms, work.candidates, request.emulation)
+    async with work.link(home) as link:
+        return await work.plan(link)
+
+
+async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ: Mapping[str, str]) -> _Work:
+    """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once."""
+    with ungrouped():
+        async with asyncio.TaskGroup() as group:
+            keychain = group.create_task(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit))
+            found = group.create_task(find_builder(kube, request.builder, emit=emit))
+            nodes = group.create_task(count_nodes(kube, emit))
+    builder = found.result()
+    candidates = Candidates(nodes=nodes.result())
+    if builder is not None:
+        existing = tuple(pool.architecture for pool in builder.pools)
+        candidates = Candidates(
+            existing=builder.architectures if builder.fixed else existing, nodes=nodes.result(), fixed=builder.fixed, arm32=builder.arm32
+        )
+    platforms = request.platforms
+    if not platforms:
+        platforms = (default_platform(candidates),)
+        emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of the builder"))
+    return _Work(
+        request=request,
+        kube=kube,
+        emit=emit,
+        environ=environ,
+        keychain=keychain.result(),
+        builder=builder,
+        candidates=candidates,
+        platforms=platforms,
+        context_key=context_key(request.context),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Solved:
+    """One pool's share of a build that succeeded."""
+
+    link: Link
+    platforms: tuple[Platform, ...]
+    result: SolveResult
+    index: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A build in progress: what is known before the plan, and the steps that use it."""
+
+    request: BuildRequest
+    kube: KubeClient
+    emit: Sink
+    environ: Mapping[str, str]
+    keychain: Keychain
+    builder: Builder | None
+    candidates: Candidates
+    platforms: tuple[Platform, ...]
+    context_key: str
+
+    async def solve_alone(self) -> tuple[Plan, list[_Solved]]:
+        """Plan and build in one solve on the only pool that comes into question."""
+        plan = Plan(assignments=())
+
+        async def check(link: Link, result: gateway_pb2.Result) -> bool:
+            nonlocal plan
+            plan = await self._decide(link, result)
+            self.emit(Note(text=plan.table()))
+            return True
+
+        async def attempt(link: Link) -> _Solved:
+            return await self._solve(link, self.platforms, check, shared=False)
+
+        solved = await self._retried(planning_pool(self.platforms, self.candidates), attempt)
+        return plan, [solved]
+
+    async def solve_planned(self) -> tuple[Plan, list[_Solved]]:
+        """Plan first, then build on every pool of the plan at once; the first failure ends the others."""
+        home = planning_pool(self.platforms, self.candidates)
+
+        async def attempt(link: Link) -> tuple[Plan, list[_Solved]]:
+            plan = await self.plan(link)
+            self.emit(Note(text=plan.table()))
+            self._refuse_split_files(plan)
+            await self._ensure(plan.pools)
+            with ungrouped():
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._share(plan, pool, link if pool == home else None), name=pool) for pool in plan.pools]
+            return plan, [task.result() for task in tasks]
+
+        return await self._retried(home, attempt)
+
+    async def plan(self, link: Link) -> Plan:
+        """Ask the frontend, through the pool of `link`, what the build runs, and decide. Leaves no trace in the builder's history."""
+        plan = Plan(assignments=())
+
+        async def check(result: gateway_pb2.Result) -> bool:
+            nonlocal plan
+            plan = await self._decide(link, result)
+            return False
+
+        job = SolveJob(frontend=FRONTEND, attrs=frontend_attrs(self.request, self.platforms), internal=True)
+        await self._run(link, job, check)
+        return plan
+
+    async def _share(self, plan: Plan, pool: str, link: Link | None) -> _Solved:
+        """One pool's part of a plan, on `link` first if there is one already."""
+
+        async def check(link: Link, result: gateway_pb2.Result) -> bool:
+            await self._recheck(plan, link, result)
+            return True
+
+        async def attempt(link: Link) -> _Solved:
+            return await self._solve(link, plan.platforms(pool), check, shared=len(plan.pools) > 1)
+
+        return await self._retried(pool, attempt, first=link)
+
+    async def _decide(self, link: Link, result: gateway_pb2.Result) -> Plan:
+        needs = result_needs(result, self.platforms, link.own)
+        plan = make_plan(self.platforms, needs, link.pool, self.candidates, self.request.emulation)
+        for assignment in plan.assignments:
+            if assignment.mode is Mode.QEMU:
+                await self._require_emulators(link, assignment.platform, needs[assignment.platform])
+        return plan
+
+    async def _recheck(self, plan: Plan, link: Link, result: gateway_pb2.Result) -> None:
+        """Hold a pool's own LLB against the plan: its BUILDPLATFORM differs from that of the pool that was asked."""
+        needs = result_needs(result, plan.platforms(link.pool), link.own)
+        for platform, need in needs.items():
+            refuse_windows(need)
+            foreign = foreign_execs(need, link.pool, self.candidates)
+            if foreign and plan.mode(platform) is not Mode.QEMU:
+                changed = emulated(platform, foreign, link.pool, self.candidates, self.request.emulation)
+                await self._require_emulators(link, platform, need)
+                self.emit(Note(text=f"{platform}: {changed.why}: these run under QEMU on {link.pool}", level="warning"))
+
+    async def _require_emulators(self, link: Link, platform: Platform, needs: Needs) -> None:
+        """Raise UsageError where a command of the build can run neither natively nor emulated in this pod."""
+        runnable = {p for worker in link.info.workers for p in worker.platforms}
+        missing = {p.architecture for p in foreign_execs(needs, link.pool, self.candidates) if p not in runnable}
+        for architecture in sorted(missing):
+            emulator = f"buildkit-qemu-{QEMU_NAMES.get(architecture, architecture)}"
+            code, _, _ = await run_in_pod(
+                self.kube,
+                namespace=link.pod.namespace,
+                pod=link.pod.name,
+                container=CONTAINER,
+                command=["sh", "-c", 'command -v "$0"', emulator],
+                deadline=20.0,
+            )
+            if code != 0:
+                raise UsageError(
+                    f"platform {platform} needs emulation of {architecture}, and pod {link.pod.name} has no emulator for it",
+                    hint="cross-compile, add a node of that architecture, or make a builder with: kubectl buildkit create NAME --qemu-install",
+                )
+
+    async def _solve(
+        self,
+        link: Link,
+        platforms: Sequence[Platform],
+        check: Callable[[Link, gateway_pb2.Result], Awaitable[bool]],
+        *,
+        shared: bool,
+    ) -> _Solved:
+        """Build `platforms` on one pool; `shared` when other pools build the rest."""
+        split = shared and any(output.type is OutputType.LOCAL for output in self.request.outputs)
+        job = SolveJob(
+            frontend=FRONTEND,
+            attrs=frontend_attrs(self.request, platforms if self.request.platforms else (), split=split),
+            exporters=exporters(self.request, by_digest=shared),
+        )
+        result = await self._run(link, job, lambda answer: check(link, answer), label=link.pool if shared else "")
+        if result is None:
+            raise ProtocolError("the build ended without a result")
+        index = None
+        if shared and self.request.pushes:
+            descriptor = parse_descriptor(result.response)
+            index = await link.client.read_content(descriptor.digest) if descriptor.is_index else None
+        return _Solved(link=link, platforms=tuple(platforms), result=result, index=index)
+
+    async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
+        session = self._session()
+        async with attached(link.client, session):
+            return await run_solve(link.client, session, job, check=check, emit=self.emit, pool=label)
+
+    def _session(self) -> Session:
+        request = self.request
+        targets: dict[int, ExportTarget] = {}
+        for number, output in enumerate(request.outputs):
+            if output.dest is not None:
+                targets[number] = DirTarget(Path(output.dest)) if output.type is OutputType.LOCAL else FileTarget(output.dest)
+        dirs = {"context": LocalDir(request.context), "dockerfile": LocalDir(request.dockerfile.absolute().parent)}
+        return Session(
+            shared_key=session_shared_key(request.context, self.environ),
+            attachables=[FileSync(dirs), Auth(self.keychain), *([FileSend(targets)] if targets else [])],
+        )
+
+    def _refuse_split_files(self, plan: Plan) -> None:
+        for output in self.request.outputs:
+            if len(plan.pools) > 1 and output.type in (OutputType.TAR, OutputType.OCI, OutputType.DOCKER):
+                raise UsageError(
+                    f"output type {output.type} is written by one pool, and this build uses {' and '.join(plan.pools)}",
+                    hint="use --emulation=always for one pool, type=local, or build the platforms one by one",
+                )
+
+    async def _ensure(self, pools: Sequence[str]) -> Mapping[str, tuple[PodInfo, ...]]:
+        return await ensure_pools(self.kube, self.request.builder, pools, emit=self.emit, deadline=_READY_DEADLINE)
+
+    @asynccontextmanager
+    async def link(self, pool: str) -> AsyncIterator[Link]:
+        """Connect to a pod of `pool`, which is started if need be. The choice of the pod depends on the context, so that builds find their cache."""
+        pods = (await self._ensure([pool]))[pool]
+        pod = choose(pods, self.context_key, {})
+        dial = daemon_dialer(self.kube, PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER))
+        async with bridge(dial) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
+            yield Link(pool=pool, pod=pod, client=client, info=await client.info())
+
+    async def _retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
+        """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost."""
+        for number in range(1, _TRIES + 1):
+            try:
+                if first is not None:
+                    return await attempt(first)
+                async with self.link(pool) as link:
+                    return await attempt(link)
+            except ConnectionLost as error:
+                if number == _TRIES:
+                    raise
+                self.emit(Note(text=f"{error.message}; trying again ({number + 1} of {_TRIES})", level="warning"))
+            first = None
+        raise AssertionError("the last try returns or raises")
+
+    async def finish(self, plan: Plan, solved: Sequence[_Solved]) -> BuildResult:
+        """Join what the pools made into one result; with several pools and a push, write the index to every tag."""
+        places = tuple(self._place(plan, platform, solved) for platform in self.platforms)
+        response = dict(solved[0].result.response)
+        pushed = self.request.names if self.request.pushes else ()
+        if len(solved) > 1:
+            if not pushed:
+                return BuildResult(places=places, metadata={})
+            response = await self._publish(solved)
+        metadata = decode_response(response)
+        digest = response.get("containerimage.digest", "")
+        return BuildResult(
+            digest=digest,
+            image_id=response.get("containerimage.config.digest") or digest,
+            metadata=metadata,
+            places=places,
+            pushed=pushed,
+        )
+
+    def _place(self, plan: Plan, platform: Platform, solved: Sequence[_Solved]) -> PlatformPlace:
+        pod = next(share.link.pod for share in solved if platform in share.platforms)
+        return PlatformPlace(platform=platform, mode=plan.mode(platform).value, pool=pod.architecture, node=pod.node, pod=pod.name)
+
+    async def _publish(self, solved: Sequence[_Solved]) -> dict[str, str]:
+        """Merge what the pools pushed by digest into one index and write it to every tag, from where the daemons push."""
+        children = [
+            Child(
+                descriptor=parse_descriptor(share.result.response), raw_descriptor=raw_descriptor(share.result.response), index=share.index
+            )
+            for share in solved
+        ]
+        document = merge_index(self.platforms, children)
+        spec = (self.builder.spec if self.builder else None) or await load_defaults(self.kube, self.emit)
+        pod = solved[0].link.pod
+        await publish_index(
+            document,
+            self.request.names,
+            keychain=self.keychain,
+            trust=lambda host: self._trust(spec, host),
+            dial=lambda host, port: tcp_dialer(
+                self.kube, PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER), host, port
+            ),
+            emit=self.emit,
+        )
+        descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
+        return {
+            "containerimage.digest": document.digest,
+            "containerimage.descriptor": base64.b64encode(json.dumps(descriptor).encode()).decode(),
+            "image.name": ",".join(str(name) for name in self.request.names),
+        }

@@ -1,0 +1,98 @@
+"""What a daemon's failed call is told as."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any
+
+from kubectl_build.buildkit.client import RpcFailure
+from kubectl_build.buildkit.errors import FailureLog, solve_error
+from kubectl_build.errors import ConnectionLost, RegistryError, SolveError
+from kubectl_build.model.events import StatusUpdate, Vertex, VertexLog
+from kubectl_build.proto import status_pb2
+
+DOCKERFILE = "FROM busybox\nRUN one\nRUN two\nRUN three\nRUN four\n"
+
+
+def failure(message: str, **details: object) -> RpcFailure:
+    status = status_pb2.Status(code=2, message=message)
+    for kind, value in details.items():
+        prefix = "github.com/moby/buildkit/gatewayapi" if kind == "ExitMessage" else "github.com/moby/buildkit/errdefs"
+        status.details.append(Any(type_url=f"{prefix}.{kind}+json", value=json.dumps(value).encode()))
+    trailers = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    return RpcFailure(grpc.aio.AioRpcError(grpc.StatusCode.UNKNOWN, grpc.aio.Metadata(), trailers, details=message))
+
+
+def log_of(name: str, text: bytes, error: str = "exit code: 1") -> FailureLog:
+    log = FailureLog()
+    log.add(StatusUpdate(vertexes=(Vertex(digest="sha256:a", name=name, error=error),), logs=(VertexLog(vertex="sha256:a", data=text),)))
+    return log
+
+
+def test_failed_step_shows_its_lines_of_the_dockerfile_and_the_end_of_its_log() -> None:
+    source = {
+        "info": {"filename": "Dockerfile", "data": base64.b64encode(DOCKERFILE.encode()).decode()},
+        "ranges": [{"start": {"line": 4}, "end": {"line": 4}}],
+    }
+    error = solve_error(
+        failure('process "/bin/sh -c three" did not complete successfully: exit code: 7', Source=source, ExitMessage={"exit_code": 7}),
+        log_of("[4/5] RUN three", b"".join(b"line %d\n" % n for n in range(100))),
+    )
+
+    assert isinstance(error, SolveError)
+    assert error.exit_code == 1
+    assert error.exit_status == 7
+    assert error.step == "[4/5] RUN three"
+    assert error.log_tail[-1] == "line 99"
+    assert len(error.log_tail) == 20
+    assert error.sources[0].lines == ((2, "RUN one", False), (3, "RUN two", False), (4, "RUN three", True), (5, "RUN four", False))
+
+
+def test_push_refused_is_a_registry_error_that_says_which_flag() -> None:
+    error = solve_error(
+        failure("failed to push reg.example/a: push access denied, insufficient_scope: authorization failed"),
+        log_of("exporting to image", b""),
+    )
+
+    assert isinstance(error, RegistryError)
+    assert error.exit_code == 6
+    assert "--registry-secret" in (error.hint or "")
+
+
+def test_base_image_that_is_not_there_is_a_registry_error() -> None:
+    text = "failed to resolve source metadata for docker.io/library/no: docker.io/library/no: not found"
+
+    assert isinstance(solve_error(failure(text), log_of("[internal] load metadata for docker.io/library/no", b"")), RegistryError)
+
+
+def test_step_whose_own_output_talks_of_a_push_stays_a_build_failure() -> None:
+    message = 'process "/bin/sh -c failed to push" did not complete successfully: exit code: 1'
+
+    assert isinstance(solve_error(failure(message, ExitMessage={"exit_code": 1}), log_of("[2/2] RUN failed to push", b"")), SolveError)
+
+
+def test_session_that_the_daemon_lost_is_a_lost_connection() -> None:
+    error = solve_error(failure("no active session for abc: context deadline exceeded"), FailureLog())
+
+    assert isinstance(error, ConnectionLost)
+    assert error.exit_code == 5
+
+
+def test_details_that_cannot_be_read_leave_the_message() -> None:
+    broken = failure("boom")
+    broken.details_bin = b"\xff\xff"
+
+    assert solve_error(broken, FailureLog()).message == "boom"
+
+
+def test_log_of_a_step_keeps_only_its_end() -> None:
+    log = FailureLog()
+    for number in range(1000):
+        log.add(StatusUpdate(logs=(VertexLog(vertex="v", data=b"%d " % number + b"x" * 1000 + b"\n"),)))
+
+    assert log.tail("v")[-1].startswith("999 ")
+    assert len(log.tail("v")) <= 20

@@ -1,0 +1,85 @@
+"""What a frontend's result says about the commands it will run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kubectl_build.buildkit.llb import result_needs
+from kubectl_build.errors import ProtocolError
+from kubectl_build.model.platform import Platform
+from kubectl_build.proto import gateway_pb2, pb_pb2
+
+AMD64 = Platform("linux", "amd64")
+ARM64 = Platform("linux", "arm64")
+
+
+def definition(*ops: pb_pb2.Op) -> pb_pb2.Definition:
+    last = pb_pb2.Op(inputs=[pb_pb2.Input(digest="sha256:0")])
+    return pb_pb2.Definition(**{"def": [op.SerializeToString() for op in (*ops, last)]})
+
+
+def exec_op(platform: Platform | None, command: str = "make") -> pb_pb2.Op:
+    op = pb_pb2.Op(exec=pb_pb2.ExecOp(meta=pb_pb2.Meta(args=["/bin/sh", "-c", command])))
+    if platform:
+        op.platform.OS, op.platform.Architecture, op.platform.Variant = platform.os, platform.architecture, platform.variant
+    return op
+
+
+def ref(*ops: pb_pb2.Op) -> gateway_pb2.Ref:
+    return gateway_pb2.Ref(**{"id": "r", "def": definition(*ops)})
+
+
+def by_platform(**refs: gateway_pb2.Ref) -> gateway_pb2.Result:
+    platforms = {"amd64": AMD64, "arm64": ARM64}
+    entries = [{"ID": f"linux/{name}", "Platform": {"os": "linux", "architecture": platforms[name].architecture}} for name in refs]
+    return gateway_pb2.Result(
+        refs=gateway_pb2.RefMap(refs={f"linux/{name}": value for name, value in refs.items()}),
+        metadata={"refs.platforms": json.dumps({"Platforms": entries}).encode()},
+    )
+
+
+def test_needs_of_each_platform_are_its_exec_ops() -> None:
+    result = by_platform(amd64=ref(exec_op(AMD64)), arm64=ref(exec_op(AMD64), pb_pb2.Op(file=pb_pb2.FileOp())))
+
+    needs = result_needs(result, (AMD64, ARM64), AMD64)
+
+    assert {p: set(n.execs) for p, n in needs.items()} == {AMD64: {AMD64}, ARM64: {AMD64}}
+    assert needs[AMD64].execs[AMD64] == "/bin/sh -c make"
+
+
+def test_needs_of_an_op_without_platform_are_the_daemons_own() -> None:
+    assert set(result_needs(gateway_pb2.Result(ref=ref(exec_op(None))), (ARM64,), AMD64)[ARM64].execs) == {AMD64}
+
+
+def test_needs_of_a_result_without_definition_are_none() -> None:
+    assert result_needs(gateway_pb2.Result(ref=gateway_pb2.Ref(id="scratch")), (ARM64,), AMD64)[ARM64].execs == {}
+
+
+def test_needs_of_an_unknown_op_are_the_target_platform() -> None:
+    future = pb_pb2.Op.FromString(b"\xfa\x01\x00")
+
+    needs = result_needs(gateway_pb2.Result(ref=ref(future, exec_op(AMD64))), (ARM64,), AMD64)[ARM64]
+
+    assert needs.unknown
+    assert set(needs.execs) == {AMD64, ARM64}
+
+
+def test_needs_count_the_refs_of_attestations() -> None:
+    result = by_platform(arm64=ref())
+    result.attestations["linux/arm64"].attestation.append(gateway_pb2.Attestation(ref=ref(exec_op(AMD64, "scan"))))
+
+    assert set(result_needs(result, (ARM64,), AMD64)[ARM64].execs) == {AMD64}
+
+
+def test_needs_of_a_platform_that_is_missing_is_a_protocol_error() -> None:
+    with pytest.raises(ProtocolError, match="no result for linux/arm64"):
+        result_needs(by_platform(amd64=ref()), (AMD64, ARM64), AMD64)
+
+
+def test_result_returned_to_the_daemon_keeps_fields_that_we_do_not_declare() -> None:
+    unknown_field = b"\xa2\x06\x03abc"  # field 100, three bytes
+    raw = gateway_pb2.Result(ref=ref(exec_op(AMD64))).SerializeToString() + unknown_field
+
+    assert unknown_field in gateway_pb2.Result.FromString(raw).SerializeToString()
