@@ -30,7 +30,7 @@ ReadFile = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildkitdConfig:
-    """A buildkitd.toml taken apart: `text` is the TOML without what is in `registries`, and names `client_files` by their path in the pod."""
+    """A buildkitd.toml taken apart: `text` is the TOML without what `registries` says; it names `client_files` by their path in the pod."""
 
     text: str
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)

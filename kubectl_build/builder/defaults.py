@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
 from kubectl_build.builder.spec_yaml import KEY, parse_spec
-from kubectl_build.cluster.client import CONFIGMAPS, KubeClient
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.resources import CONFIGMAPS
 from kubectl_build.errors import ConfigError, Forbidden, NotFound
 from kubectl_build.model.events import Note, Sink
 
@@ -15,7 +16,8 @@ DEFAULTS_NAMESPACE = "kube-public"
 async def load_defaults(client: KubeClient, emit: Sink) -> BuilderSpec:
     """The spec that a builder in the client's namespace starts from: of that namespace, else of kube-public, else our own.
 
-    The nearer ConfigMap replaces the other whole. Absent is normal; one note says when it may not be read. Raises ConfigError when malformed.
+    The nearer ConfigMap replaces the other whole. Absent is normal; one note says when it may not be read. Raises ConfigError for a
+    malformed one.
     """
     forbidden: list[str] = []
     for namespace in dict.fromkeys((client.namespace, DEFAULTS_NAMESPACE)):
@@ -29,7 +31,7 @@ async def load_defaults(client: KubeClient, emit: Sink) -> BuilderSpec:
         return merge(BuilderSpec(), _parse(found.get("data") or {}, namespace))
     if forbidden:
         places = " and ".join(f'"{namespace}"' for namespace in forbidden)
-        emit(Note(f'defaults for builders are not used: you may not read ConfigMap "{DEFAULTS_NAME}" in namespace {places}'))
+        emit(Note(text=f'defaults for builders are not used: you may not read ConfigMap "{DEFAULTS_NAME}" in namespace {places}'))
     return BuilderSpec()
 
 

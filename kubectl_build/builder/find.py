@@ -5,7 +5,8 @@ from __future__ import annotations
 from kubectl_build.builder import names
 from kubectl_build.builder.state import Builder, assemble, by_builder
 from kubectl_build.builder.together import together
-from kubectl_build.cluster.client import CONFIGMAPS, PODS, STATEFULSETS, KubeClient, Resource
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.resources import CONFIGMAPS, PODS, STATEFULSETS, Resource
 from kubectl_build.errors import Forbidden
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -42,7 +43,7 @@ async def _read(client: KubeClient, selector: str, *, all_namespaces: bool, emit
         except Forbidden:
             if needed:
                 raise
-            emit(Note(f"what {resource.plural} say about the builder is not known: you may not list {resource.plural}"))
+            emit(Note(text=f"what {resource.plural} say about the builder is not known: you may not list {resource.plural}"))
             return None
         return list(found.items)
 

@@ -27,7 +27,7 @@ GRACE_SECONDS = 60
 """How long a pod that is deleted may finish what it builds: buildkitd takes no new builds after SIGTERM and ends with the last one."""
 
 _STARTUP_SECONDS = 600
-"""A daemon with a large cache on a slow disk takes minutes to open it; it is not restarted for that. A crash is told at once all the same."""
+"""A daemon with a large cache on a slow disk takes minutes to open it, and is not restarted for that. A crash is told at once anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,14 +31,12 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 def check_builder_name(name: str) -> str:
     """Return `name` when objects can be named after it. Raises UsageError.
 
-    A pool's StatefulSet is `<name>-<architecture>`, and Kubernetes puts that name, an ordinal and a hash into labels of at most 63 characters.
+    A pool's StatefulSet is `<name>-<architecture>`, and Kubernetes puts that name with a hash into labels of at most 63 characters.
     """
     if len(name) > _MAX_NAME:
         raise UsageError(f'builder name "{name}" is not valid: it is longer than {_MAX_NAME} characters')
     if not _NAME.fullmatch(name):
-        raise UsageError(
-            f'builder name "{name}" is not valid: it may have lower-case letters, digits and "-", and begins and ends with a letter or digit'
-        )
+        raise UsageError(f'builder name "{name}" is not valid: it may have lower-case letters, digits and "-", but no "-" at its ends')
     return name
 
 

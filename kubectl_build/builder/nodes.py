@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import aclosing
 
 from kubectl_build.builder.manifests import tolerations
-from kubectl_build.cluster.client import NODES, KubeClient
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import Forbidden
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -21,9 +21,8 @@ async def count_nodes(client: KubeClient, emit: Sink) -> Mapping[str, int] | Non
     """How many usable nodes there are of each architecture, or None, with a note, when the user may not list nodes."""
     counts: Counter[str] = Counter()
     try:
-        async with aclosing(client.pages(NODES, label_selector=_LINUX, field_selector=_NOT_CORDONED, page_size=_PAGE)) as pages:
-            async for page in pages:
-                counts.update(filter(None, map(usable_architecture, page)))
+        async for page in client.pages(NODES, label_selector=_LINUX, field_selector=_NOT_CORDONED, page_size=_PAGE):
+            counts.update(filter(None, map(usable_architecture, page)))
     except Forbidden:
         emit(_forbidden())
         return None
@@ -31,13 +30,12 @@ async def count_nodes(client: KubeClient, emit: Sink) -> Mapping[str, int] | Non
 
 
 async def has_node(client: KubeClient, architecture: str, emit: Sink) -> bool | None:
-    """Whether a usable node of `architecture` is there: pages are read until one is found. None, with a note, when nodes may not be listed."""
+    """Whether a usable node of `architecture` is there; pages are read until one is found. None, with a note, when that is forbidden."""
     selector = f"{_LINUX},kubernetes.io/arch={architecture}"
     try:
-        async with aclosing(client.pages(NODES, label_selector=selector, field_selector=_NOT_CORDONED, page_size=_PAGE)) as pages:
-            async for page in pages:
-                if any(usable_architecture(node) == architecture for node in page):
-                    return True
+        async for page in client.pages(NODES, label_selector=selector, field_selector=_NOT_CORDONED, page_size=_PAGE):
+            if any(usable_architecture(node) == architecture for node in page):
+                return True
     except Forbidden:
         emit(_forbidden())
         return None
@@ -45,7 +43,7 @@ async def has_node(client: KubeClient, architecture: str, emit: Sink) -> bool | 
 
 
 def usable_architecture(node: JsonObject) -> str:
-    """The node's architecture, or "" when no builder pod can be scheduled there: not Ready, cordoned, or with a taint that is not tolerated."""
+    """The node's architecture, or "" when no builder pod can go there: it is not Ready, cordoned, or has a taint that is not tolerated."""
     architecture = str((node["metadata"].get("labels") or {}).get("kubernetes.io/arch", ""))
     spec, status = node.get("spec") or {}, node.get("status") or {}
     ready = any(item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ())
@@ -63,4 +61,4 @@ def _tolerated(taints: Iterable[JsonObject], architecture: str) -> bool:
 
 
 def _forbidden() -> Note:
-    return Note("the architectures of the nodes are not known: you may not list nodes")
+    return Note(text="the architectures of the nodes are not known: you may not list nodes")

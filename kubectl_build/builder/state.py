@@ -117,7 +117,9 @@ class Builder:
         if self.spec is not None:
             return self.spec
         if self.problem:
-            raise ConfigError(self.problem, hint=f"put it right, or remove the builder: kubectl buildkit rm {self.name} -n {self.namespace}")
+            raise ConfigError(
+                self.problem, hint=f"put it right, or remove the builder: kubectl buildkit rm {self.name} -n {self.namespace}"
+            )
         raise ClusterError(f'the configuration of builder "{self.name}" in namespace "{self.namespace}" cannot be read by you')
 
 
@@ -167,8 +169,8 @@ def by_builder(objects: Iterable[JsonObject]) -> dict[tuple[str, str], list[Json
 def pod_info(pod: JsonObject, *, template_hash: str = "") -> PodInfo:
     """Read a pod object. `template_hash` is its StatefulSet's present configuration hash, "" when not known."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    container = next((item for item in spec.get("containers") or () if item.get("name") == names.CONTAINER), {})
-    state = next((item for item in status.get("containerStatuses") or () if item.get("name") == names.CONTAINER), {})
+    container: JsonObject = next((item for item in spec.get("containers") or () if item.get("name") == names.CONTAINER), {})
+    state: JsonObject = next((item for item in status.get("containerStatuses") or () if item.get("name") == names.CONTAINER), {})
     config_hash = _annotation(pod, names.ANNOTATION_CONFIG_HASH)
     return PodInfo(
         name=metadata["name"],

@@ -1,0 +1,223 @@
+"""Why a pool is not ready, in words: from its StatefulSet, its pods' conditions and states, and the events about both. Pure.
+
+Reasons and messages are the kubelet's, the scheduler's and the controllers' own (Kubernetes 1.34: pkg/kubelet/images/types.go,
+pkg/kubelet/container/sync_result.go, pkg/kubelet/events/event.go, pkg/controller/statefulset).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kubectl_build.builder import names
+from kubectl_build.model.json import JsonObject
+
+_IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"})
+_IMAGE_FINAL_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_CONTAINER_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
+
+_AT_ONCE = 1.5
+_SHORT = 4.0
+_LONG = 10.0
+"""Seconds for which a failure must last before it is final. All are told within 15 s; the long one covers the kubelet's first retry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why a pool is not ready. `reason` is Kubernetes' own word.
+
+    `patience` is for how many seconds the same reason may last before waiting longer is pointless; None while there is hope.
+    """
+
+    text: str
+    reason: str = ""
+    hint: str | None = None
+    patience: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """What is known of one pool. `stateful_set` is None when it is not there or may not be read; `events` are in any order."""
+
+    namespace: str
+    architecture: str
+    stateful_set: JsonObject | None
+    pods: Sequence[JsonObject]
+    events: Sequence[JsonObject] = ()
+
+
+def explain_pool(view: PoolView) -> Diagnosis:
+    """Say why none of the pool's pods is ready; call it only then. Of several pods, the one with most hope speaks."""
+    live = [pod for pod in view.pods if not pod["metadata"].get("deletionTimestamp")]
+    if live:
+        found = [explain_pod(pod, _about(pod, view.events)) for pod in live]
+        return next((item for item in found if item.patience is None), found[0])
+    if view.pods:
+        pod = view.pods[0]
+        node = (pod.get("spec") or {}).get("nodeName", "")
+        return Diagnosis(text=f"pod {pod['metadata']['name']} on node {node} is still terminating", reason="Terminating")
+    if view.stateful_set is None:
+        return Diagnosis(text=f"no pod of architecture {view.architecture} is there yet")
+    return _explain_no_pod(view, view.stateful_set)
+
+
+def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
+    name = stateful_set["metadata"]["name"]
+    newest = _newest(_about(stateful_set, view.events))
+    if newest is None or newest.get("reason") != "FailedCreate":
+        return Diagnosis(text=f"StatefulSet {name} has made no pod yet")
+    message = _one_line(newest.get("message", ""))
+    if "violates PodSecurity" in message:
+        return Diagnosis(
+            text=f'namespace "{view.namespace}" does not admit privileged pods: {_after(message, "is forbidden: ")}',
+            reason="PodSecurity",
+            hint=f"an admin of the namespace can allow it: kubectl label namespace {view.namespace} "
+            "pod-security.kubernetes.io/enforce=privileged --overwrite",
+            patience=_AT_ONCE,
+        )
+    if "exceeded quota" in message:
+        return Diagnosis(
+            text=f'a quota of namespace "{view.namespace}" leaves no room for pod {name}-0: {_after(message, "is forbidden: ")}',
+            reason="QuotaExceeded",
+            hint=f"kubectl describe resourcequota -n {view.namespace}",
+            patience=_SHORT,
+        )
+    return Diagnosis(
+        text=f"the pod of StatefulSet {name} cannot be made: {_after(message, ' failed error: ')}",
+        reason="FailedCreate",
+        hint=f"kubectl describe statefulset {name} -n {view.namespace}",
+        # A new namespace gets its service account a moment after it is made; so this may heal.
+        patience=_SHORT,
+    )
+
+
+def explain_pod(pod: JsonObject, events: Sequence[JsonObject] = ()) -> Diagnosis:
+    """Say why this pod is not ready. `events` are those about it."""
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    if status.get("phase") == "Failed":
+        detail = ": ".join(filter(None, (status.get("reason", ""), _one_line(status.get("message", "")))))
+        return Diagnosis(
+            text=f"pod {name} failed and is made anew: {detail or 'no reason is given'}", reason=status.get("reason", "Failed")
+        )
+    unscheduled = _explain_scheduling(pod)
+    if unscheduled is not None:
+        return unscheduled
+    states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for state in states:
+        found = _explain_container(pod, state, events)
+        if found is not None:
+            return found
+    return _explain_preparing(pod, events)
+
+
+def _explain_scheduling(pod: JsonObject) -> Diagnosis | None:
+    name = pod["metadata"]["name"]
+    condition = next((item for item in (pod.get("status") or {}).get("conditions") or () if item.get("type") == "PodScheduled"), None)
+    if condition is None:
+        return Diagnosis(text=f"pod {name} waits for the scheduler") if not pod["spec"].get("nodeName") else None
+    if condition.get("status") == "True":
+        return None
+    return Diagnosis(
+        text=f"no node can take pod {name} now: {_one_line(condition.get('message', '')) or 'the scheduler gives no reason'}",
+        reason=condition.get("reason") or "Unschedulable",
+        hint="kubectl get nodes -L kubernetes.io/arch",
+    )
+
+
+def _explain_container(pod: JsonObject, state: JsonObject, events: Sequence[JsonObject]) -> Diagnosis | None:
+    """What one container is stuck in, or None when it is not the one that is waited for."""
+    name, container, image = pod["metadata"]["name"], state.get("name", ""), state.get("image", "")
+    waiting = (state.get("state") or {}).get("waiting") or {}
+    reason, message = waiting.get("reason", ""), _one_line(waiting.get("message", ""))
+    if reason in _IMAGE_REASONS | _IMAGE_FINAL_REASONS:
+        return _explain_image(pod, image, reason, message, events)
+    if reason in _CONTAINER_REASONS:
+        return Diagnosis(
+            text=f"container {container} of pod {name} cannot be started: {message or reason}",
+            reason=reason,
+            hint=_describe(pod),
+            patience=_LONG,
+        )
+    ended = (state.get("lastState") or {}).get("terminated") or {}
+    if reason == "CrashLoopBackOff" or (reason == "" and ended and not state.get("ready")):
+        return _explain_crash(pod, container, ended, again=reason == "CrashLoopBackOff")
+    if (state.get("state") or {}).get("running") and not state.get("ready"):
+        doing = "registers emulators" if container == names.INIT_CONTAINER else "is starting"
+        return Diagnosis(text=f"{container} of pod {name} {doing}")
+    return None
+
+
+def _explain_image(pod: JsonObject, image: str, reason: str, message: str, events: Sequence[JsonObject]) -> Diagnosis:
+    if "ErrImagePull: " not in message and reason == "ImagePullBackOff":
+        # Kubelets before 1.31 say the cause in an event only.
+        failed = _newest([event for event in events if event.get("reason") == "Failed" and "pull image" in event.get("message", "")])
+        message = _one_line(failed.get("message", "")) if failed else message
+    detail = _after(_after(_after(message, "ErrImagePull: "), f'Failed to pull image "{image}": '), "desc = ")
+    wrong = any(word in detail for word in ("not found", "unauthorized", "denied", "authorization failed", "no match for platform"))
+    return Diagnosis(
+        text=f'image "{image}" of pod {pod["metadata"]["name"]} cannot be pulled: {detail or reason}',
+        reason=reason,
+        hint=f"check the name and that the nodes may pull it; {_describe(pod)}",
+        # A registry's own answer will be the same again; everything else gets the kubelet's first retry.
+        patience=_AT_ONCE if wrong or reason in _IMAGE_FINAL_REASONS else _LONG,
+    )
+
+
+def _explain_crash(pod: JsonObject, container: str, ended: JsonObject, *, again: bool) -> Diagnosis:
+    name = pod["metadata"]["name"]
+    if ended.get("reason") == "OOMKilled":
+        why, hint = "was killed because it needed more memory than it may have (OOMKilled)", "give the builder more memory"
+    else:
+        why, hint = (
+            f"ended with exit code {ended.get('exitCode', '?')}",
+            f"kubectl logs {name} -c {container} -n {_namespace(pod)} --previous",
+        )
+    tail = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()][-3:]
+    text = f"{container} of pod {name} {why}" + (": " + " | ".join(tail) if tail else "")
+    return Diagnosis(text=text, reason="CrashLoopBackOff" if again else "Error", hint=hint, patience=_SHORT if again else None)
+
+
+def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnosis:
+    """A pod that has its node and no container that runs: what the newest event says."""
+    name, node = pod["metadata"]["name"], (pod.get("spec") or {}).get("nodeName", "")
+    newest = _newest(events)
+    reason = newest.get("reason", "") if newest else ""
+    message = _one_line(newest.get("message", "")) if newest else ""
+    if reason in ("FailedMount", "FailedAttachVolume"):
+        return Diagnosis(text=f"a volume of pod {name} cannot be mounted: {message}", reason=reason, hint=_describe(pod), patience=_LONG)
+    if reason == "FailedCreatePodSandBox":
+        return Diagnosis(text=f"node {node} cannot set up pod {name}: {message}", reason=reason, hint=_describe(pod))
+    if reason == "Pulling":
+        return Diagnosis(text=f"node {node} is pulling the image of pod {name}: {message.removeprefix('Pulling image ')}", reason=reason)
+    return Diagnosis(text=f"node {node} is preparing pod {name}")
+
+
+def _about(item: JsonObject, events: Sequence[JsonObject]) -> list[JsonObject]:
+    """The events about this very object, not about an earlier one of its name."""
+    uid = item["metadata"].get("uid")
+    return [event for event in events if (event.get("involvedObject") or {}).get("uid") == uid]
+
+
+def _newest(events: Sequence[JsonObject]) -> JsonObject | None:
+    def when(event: JsonObject) -> str:
+        series = event.get("series") or {}
+        times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+        return str(next(filter(None, times), event["metadata"].get("creationTimestamp", "")))
+
+    return max(events, key=when, default=None)
+
+
+def _namespace(pod: JsonObject) -> str:
+    return str(pod["metadata"].get("namespace", ""))
+
+
+def _describe(pod: JsonObject) -> str:
+    return f"kubectl describe pod {pod['metadata']['name']} -n {_namespace(pod)}"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text or "").split())
+
+
+def _after(text: str, mark: str) -> str:
+    return text.rpartition(mark)[2] if mark in text else text
