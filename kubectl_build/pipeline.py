@@ -8,28 +8,29 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
-from kubectl_build.builder.bootstrap import ensure_pools, watch_pod
+from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
+from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.nodes import count_nodes
-from kubectl_build.builder.spec import BuilderSpec, registry_trust
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
-from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run as run_in_pod
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError
+from kubectl_build.daemons import Link, open_link
+from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.events import Note, Sink
-from kubectl_build.model.json import JsonObject
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -47,35 +48,22 @@ from kubectl_build.plan import (
     provisional_plan,
     refuse_windows,
 )
-from kubectl_build.registry.publish import Part, publish_index
+from kubectl_build.registry.index import Child, merge_index
+from kubectl_build.registry.publish import publish_index
 from kubectl_build.session.auth import Auth
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
 from kubectl_build.session.filesync import FileSync, LocalDir
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, session_shared_key
-from kubectl_build.transport.bridge import bridge
-from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
+from kubectl_build.transport.pod import tcp_dialer
+
+T = TypeVar("T")
 
 _TRIES = 3
 """How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
 
-_READY_DEADLINE = 300.0
+_READY_SECONDS = 300.0
 """Seconds that a builder gets to be Ready; long enough for a cluster that first has to add a node."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A live connection to one pod of a pool."""
-
-    pool: str
-    pod: PodInfo
-    client: BuildkitClient
-    info: DaemonInfo
-
-    @property
-    def own(self) -> Platform:
-        """The daemon's own platform."""
-        return self.info.workers[0].platforms[0]
 
 
 async def build(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
@@ -300,16 +288,21 @@ class _Work:
                 )
 
     async def _ensure(self, pools: Sequence[str]) -> Mapping[str, tuple[PodInfo, ...]]:
-        return await ensure_pools(self.kube, self.request.builder, pools, emit=self.emit, deadline=_READY_DEADLINE)
+        return await ensure_pools(
+            self.kube,
+            self.request.builder,
+            pools,
+            spec_source=lambda: load_defaults(self.kube, self.emit),
+            emit=self.emit,
+            deadline=asyncio.get_running_loop().time() + _READY_SECONDS,
+        )
 
     @asynccontextmanager
     async def link(self, pool: str) -> AsyncIterator[Link]:
-        """Connect to a pod of `pool`, which is started if need be. The choice of the pod depends on the context, so that builds find their cache."""
+        """Connect to a pod of `pool`, which is started if need be; the same context meets the same pod, so that it finds its cache."""
         pods = (await self._ensure([pool]))[pool]
-        pod = choose(pods, self.context_key, {})
-        dial = daemon_dialer(self.kube, PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER))
-        async with bridge(dial) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
-            yield Link(pool=pool, pod=pod, client=client, info=await client.info())
+        async with open_link(self.kube, choose(pods, self.context_key, {})) as link:
+            yield link
 
     async def _retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
         """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost."""

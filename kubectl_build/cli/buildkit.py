@@ -1,0 +1,140 @@
+"""`kubectl buildkit`: the verbs on builders. Each command turns flags into values and calls one function that does the work."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubectl_build.cli.build import DEFAULT_BUILDER
+from kubectl_build.cli.build import build as build_command
+from kubectl_build.cli.kubeflags import ClusterArgs, with_cluster_flags
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+app.command("build", context_settings=_HELP)(build_command)
+
+
+class DryRun(StrEnum):
+    """Values of --dry-run."""
+
+    CLIENT = "client"
+
+
+class CreateFormat(StrEnum):
+    """Values of `create -o`."""
+
+    YAML = "yaml"
+
+
+class ListFormat(StrEnum):
+    """Values of `ls -o`."""
+
+    WIDE = "wide"
+    NAME = "name"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class InspectFormat(StrEnum):
+    """Values of `inspect -o`."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
+@app.callback(context_settings=_HELP)
+def group() -> None:
+    """Manage BuildKit builders in your cluster."""
+
+
+@app.command(context_settings=_HELP)
+@with_cluster_flags
+def create(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=f'Name of the builder, "{DEFAULT_BUILDER}" by default.')] = None,
+    platform: Annotated[
+        list[str] | None, typer.Option("--platform", help="Fix the pools: one for each architecture that runs these platforms natively.")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", help="The BuildKit image.")] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", min=0, help="Pods of each pool.")] = None,
+    buildkitd_config: Annotated[
+        Path | None, typer.Option("--buildkitd-config", help="A buildkitd.toml; the CA files it names are read here.")
+    ] = None,
+    qemu_install: Annotated[
+        bool | None, typer.Option("--qemu-install/--no-qemu-install", help="Register emulators in the kernel of the builder's nodes.")
+    ] = None,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Start the pods now and wait for them.")] = False,
+    dry_run: Annotated[DryRun | None, typer.Option("--dry-run", help="Print what would be applied and change nothing.")] = None,
+    output: Annotated[CreateFormat | None, typer.Option("--output", "-o", help="With --dry-run: yaml.")] = None,
+    *,
+    cluster_args: ClusterArgs,
+) -> int:
+    """Create a builder, or change one."""
+    from kubectl_build.cli import builders
+    from kubectl_build.errors import UsageError
+
+    if output is not None and dry_run is None:
+        raise UsageError("-o is for --dry-run=client", hint="to see a builder: kubectl buildkit inspect NAME -o yaml")
+    change = builders.spec_change(
+        platforms=tuple(platform or ()), image=image, replicas=replicas, buildkitd_config=buildkitd_config, qemu_install=qemu_install
+    )
+    return builders.create(name or DEFAULT_BUILDER, change, cluster_args, bootstrap=bootstrap, dry_run=dry_run is not None)
+
+
+@app.command("ls", context_settings=_HELP)
+@with_cluster_flags
+def list_(
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Builders of every namespace.")] = False,
+    output: Annotated[ListFormat | None, typer.Option("--output", "-o", help="wide, name, json or yaml.")] = None,
+    *,
+    cluster_args: ClusterArgs,
+) -> int:
+    """List builders."""
+    from kubectl_build.cli import builders
+
+    return builders.list_all(cluster_args, all_namespaces=all_namespaces, output=output.value if output else "")
+
+
+@app.command(context_settings=_HELP)
+@with_cluster_flags
+def inspect(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the builder.")] = None,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Start the builder first.")] = False,
+    output: Annotated[InspectFormat | None, typer.Option("--output", "-o", help="json or yaml.")] = None,
+    *,
+    cluster_args: ClusterArgs,
+) -> int:
+    """Show a builder, its pods and the platforms that their daemons say they run."""
+    from kubectl_build.cli import builders
+
+    return builders.inspect(name or DEFAULT_BUILDER, cluster_args, bootstrap=bootstrap, output=output.value if output else "")
+
+
+@app.command(context_settings=_HELP)
+@with_cluster_flags
+def rm(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the builders.")],
+    ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="An unknown name is no error.")] = False,
+    *,
+    cluster_args: ClusterArgs,
+) -> int:
+    """Remove builders: every object of theirs, and nothing else. Waits until their pods are gone."""
+    from kubectl_build.cli import builders
+
+    return builders.remove(tuple(names), cluster_args, ignore_not_found=ignore_not_found)
+
+
+@app.command(context_settings=_HELP)
+@with_cluster_flags
+def version(
+    builder: Annotated[str | None, typer.Option("--builder", help="Name of the builder.", envvar="BUILDX_BUILDER")] = None,
+    *,
+    cluster_args: ClusterArgs,
+) -> int:
+    """Print the version of this client and of each daemon of the builder."""
+    from kubectl_build.cli import builders
+
+    return builders.version(builder or DEFAULT_BUILDER, cluster_args)

@@ -1,0 +1,68 @@
+"""Connections to the daemons of a builder's pods: what the pipeline and the verbs on builders share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from kubectl_build.builder.names import CONTAINER
+from kubectl_build.builder.state import PodInfo
+from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.errors import KubectlBuildError
+from kubectl_build.model.platform import Platform
+from kubectl_build.transport.bridge import bridge
+from kubectl_build.transport.pod import PodAddress, daemon_dialer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A live connection to the daemon of one pod."""
+
+    pod: PodInfo
+    client: BuildkitClient
+    info: DaemonInfo
+
+    @property
+    def pool(self) -> str:
+        """The architecture of the pod's pool."""
+        return self.pod.architecture
+
+    @property
+    def own(self) -> Platform:
+        """The daemon's own platform: what BUILDPLATFORM is there."""
+        return self.info.workers[0].platforms[0]
+
+
+def address(pod: PodInfo) -> PodAddress:
+    """Where the daemon of `pod` is reached."""
+    return PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER)
+
+
+@asynccontextmanager
+async def open_link(kube: KubeClient, pod: PodInfo) -> AsyncIterator[Link]:
+    """Connect to the daemon of `pod`; the daemon has answered when this yields. Raises DialError, Forbidden."""
+    async with bridge(daemon_dialer(kube, address(pod))) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
+        yield Link(pod=pod, client=client, info=await client.info())
+
+
+async def ask_all(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, DaemonInfo | KubectlBuildError]:
+    """Ask the daemon of every pod for its version and workers, at once; an error stands for a pod that did not answer."""
+
+    async def ask(pod: PodInfo) -> DaemonInfo | KubectlBuildError:
+        try:
+            async with open_link(kube, pod) as link:
+                return link.info
+        except KubectlBuildError as error:
+            return error
+
+    answers = await asyncio.gather(*(ask(pod) for pod in pods))
+    return {pod.name: answer for pod, answer in zip(pods, answers, strict=True)}
+
+
+async def active_builds(kube: KubeClient, pod: PodInfo) -> int:
+    """How many builds the daemon of `pod` runs just now."""
+    async with open_link(kube, pod) as link:
+        return len(await link.client.history(active_only=True))
