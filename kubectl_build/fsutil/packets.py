@@ -1,0 +1,65 @@
+"""fsutil's packets as bytes. The messages are protobuf's (proto/fsutil.proto); only the head of a data packet is made by hand, so that
+a file's bytes are not copied into a message first."""
+
+from __future__ import annotations
+
+from kubectl_build.fsutil.stat import Stat
+from kubectl_build.proto.fsutil_pb2 import Packet
+from kubectl_build.proto.fsutil_pb2 import Stat as StatMessage
+
+STAT = Packet.PACKET_STAT
+REQ = Packet.PACKET_REQ
+DATA = Packet.PACKET_DATA
+FIN = Packet.PACKET_FIN
+ERR = Packet.PACKET_ERR
+
+END_OF_STATS = b""
+"""The packet after the last STAT: of type STAT (0) without a stat, hence with no field at all."""
+
+FINISHED = Packet(type=FIN).SerializeToString()
+
+
+def encode_stat(stat: Stat) -> bytes:
+    """Return a STAT packet. Owner and group are left at 0, root."""
+    message = StatMessage(path=stat.path, mode=stat.mode, size=stat.size, modTime=stat.mod_time, linkname=stat.linkname)
+    if stat.devmajor or stat.devminor:
+        message.devmajor, message.devminor = stat.devmajor, stat.devminor
+    if stat.xattrs:
+        message.xattrs.update(stat.xattrs)
+    return Packet(stat=message).SerializeToString()
+
+
+def encode_data_head(file_id: int, length: int) -> bytes:
+    """Return what stands before `length` bytes of file `file_id` in a DATA packet. Length 0 is the packet that ends the file."""
+    head = b"\x08\x02"
+    if file_id:
+        head += b"\x18" + _varint(file_id)
+    return head + b"\x22" + _varint(length) if length else head
+
+
+def encode_request(file_id: int) -> bytes:
+    """Return the REQ packet with which a receiver asks for a file's contents."""
+    return Packet(type=REQ, ID=file_id).SerializeToString()
+
+
+def decode_stat(message: StatMessage) -> Stat:
+    """Return the value of a STAT packet's message."""
+    return Stat(
+        message.path,
+        message.mode,
+        message.size,
+        message.modTime,
+        message.linkname,
+        message.devmajor,
+        message.devminor,
+        dict(message.xattrs) or None,
+    )
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
