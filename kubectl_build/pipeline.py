@@ -6,8 +6,6 @@ This is the only module that knows all the steps. What each step does is elsewhe
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,19 +18,30 @@ from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.nodes import count_nodes
+from kubectl_build.builder.spec import BuilderSpec, registry_trust
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
 from kubectl_build.buildkit.llb import result_needs
+from kubectl_build.buildkit.response import (
+    CONFIG_DIGEST,
+    DESCRIPTOR,
+    DIGEST,
+    NAME,
+    decode_response,
+    encode_descriptor,
+    parse_descriptor,
+    raw_descriptor,
+)
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run as run_in_pod
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.daemons import Link, open_link
+from kubectl_build.daemons import Link, address, open_link
 from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.needs import Needs
-from kubectl_build.model.platform import Platform
+from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
 from kubectl_build.model.result import BuildResult, PlatformPlace
 from kubectl_build.plan import (
@@ -48,6 +57,8 @@ from kubectl_build.plan import (
     provisional_plan,
     refuse_windows,
 )
+from kubectl_build.proto import gateway_pb2
+from kubectl_build.registry.client import RegistryTrust
 from kubectl_build.registry.index import Child, merge_index
 from kubectl_build.registry.publish import publish_index
 from kubectl_build.session.auth import Auth
@@ -223,7 +234,7 @@ class _Work:
         runnable = {p for worker in link.info.workers for p in worker.platforms}
         missing = {p.architecture for p in foreign_execs(needs, link.pool, self.candidates) if p not in runnable}
         for architecture in sorted(missing):
-            emulator = f"buildkit-qemu-{QEMU_NAMES.get(architecture, architecture)}"
+            emulator = f"buildkit-qemu-{qemu_name(architecture)}"
             code, _, _ = await run_in_pod(
                 self.kube,
                 namespace=link.pod.namespace,
@@ -235,7 +246,7 @@ class _Work:
             if code != 0:
                 raise UsageError(
                     f"platform {platform} needs emulation of {architecture}, and pod {link.pod.name} has no emulator for it",
-                    hint="cross-compile, add a node of that architecture, or make a builder with: kubectl buildkit create NAME --qemu-install",
+                    hint="cross-compile, add a node of that architecture, or: kubectl buildkit create NAME --qemu-install",
                 )
 
     async def _solve(
@@ -329,10 +340,10 @@ class _Work:
                 return BuildResult(places=places, metadata={})
             response = await self._publish(solved)
         metadata = decode_response(response)
-        digest = response.get("containerimage.digest", "")
+        digest = response.get(DIGEST, "")
         return BuildResult(
             digest=digest,
-            image_id=response.get("containerimage.config.digest") or digest,
+            image_id=response.get(CONFIG_DIGEST) or digest,
             metadata=metadata,
             places=places,
             pushed=pushed,
@@ -358,14 +369,18 @@ class _Work:
             self.request.names,
             keychain=self.keychain,
             trust=lambda host: self._trust(spec, host),
-            dial=lambda host, port: tcp_dialer(
-                self.kube, PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER), host, port
-            ),
+            dial=lambda host, port: tcp_dialer(self.kube, address(pod), host, port),
             emit=self.emit,
         )
         descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
         return {
-            "containerimage.digest": document.digest,
-            "containerimage.descriptor": base64.b64encode(json.dumps(descriptor).encode()).decode(),
-            "image.name": ",".join(str(name) for name in self.request.names),
+            DIGEST: document.digest,
+            DESCRIPTOR: encode_descriptor(descriptor),
+            NAME: ",".join(str(name) for name in self.request.names),
         }
+
+    def _trust(self, spec: BuilderSpec, host: str) -> RegistryTrust:
+        """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
+        settings = registry_trust(spec, host)
+        insecure = any(output.pushes and output.attrs.get("registry.insecure") == "true" for output in self.request.outputs)
+        return RegistryTrust(ca_pem=settings.ca, insecure=insecure or bool(settings.insecure), http=bool(settings.http))

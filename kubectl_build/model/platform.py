@@ -1,42 +1,58 @@
-"""Platforms: `os[/architecture[/variant]]`, parsed and normalized as containerd/platforms does (v1.0.0-rc.4, platforms.go, database.go).
+"""Platforms: `os[(version[+feature...])][/architecture[/variant]]`, parsed and normalized as containerd/platforms does
+(v1.0.0-rc.4: platforms.go, database.go).
 
-A test compares this module with that library over a table and generated input.
+tests/unit/model/test_platform_oracle.py compares this module with that library over a table and generated input. Two things differ on
+purpose, since a client's own machine must not matter: a lone architecture means linux, and a lone operating system takes the caller's
+default architecture.
 """
 
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kubectl_build.errors import UsageError
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
-_OS_AND_VERSION = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")
+_OS_AND_OPTIONS = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-_KNOWN_OS = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split()
-)
-_KNOWN_ARCH = frozenset(
-    "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le mips64p32 mips64p32le ppc "
-    "riscv riscv64 s390 s390x sparc sparc64 wasm".split()
-)
+# fmt: off
+_KNOWN_OS = frozenset((
+    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
+    "openbsd", "plan9", "solaris", "windows", "zos",
+))
+_KNOWN_ARCH = frozenset((
+    "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "ppc64", "ppc64le", "loong64", "mips", "mipsle",
+    "mips64", "mips64le", "mips64p32", "mips64p32le", "ppc", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64",
+    "wasm",
+))
+# fmt: on
+_OPTION_ESCAPES = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A normalized platform. An empty variant is the architecture's default."""
+    """A normalized platform. An empty variant is the architecture's default; `os_features` is sorted and without duplicates."""
 
     os: str
     architecture: str
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        parts = [self.os, self.architecture]
-        if self.variant:
-            parts.append(self.variant)
-        return "/".join(parts)
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @property
+    def full_name(self) -> str:
+        """The name with the operating system's version and features, as BuildKit keys results by platform (windows(10.0.1)/amd64)."""
+        options = self.os_version.translate(_OPTION_ESCAPES)
+        options += "".join("+" + feature.translate(_OPTION_ESCAPES) for feature in self.os_features)
+        os = f"{self.os}({options})" if options else self.os
+        return "/".join(part for part in (os, self.architecture, self.variant) if part)
 
     @property
     def path_name(self) -> str:
@@ -44,12 +60,15 @@ class Platform:
         return str(self).replace("/", "_")
 
 
-def normalize(os: str, architecture: str, variant: str = "", os_version: str = "") -> Platform:
-    """Return the platform under its usual names: x86_64 becomes amd64, aarch64 arm64, armhf arm/v7, macos darwin."""
-    os = os.lower()
-    os = {"macos": "darwin"}.get(os, os)
+def normalize(os: str, architecture: str, variant: str = "", os_version: str = "", os_features: Iterable[str] = ()) -> Platform:
+    """Return the platform under its usual names: x86_64 becomes amd64, aarch64 arm64, armhf arm/v7, macos darwin, "" linux."""
     arch, var = _normalize_arch(architecture, variant)
-    return Platform(os, arch, var, os_version)
+    return Platform(_normalize_os(os), arch, var, os_version, tuple(sorted(set(os_features))))
+
+
+def _normalize_os(os: str) -> str:
+    os = os.lower() or "linux"
+    return "darwin" if os == "macos" else os
 
 
 def _normalize_arch(architecture: str, variant: str) -> tuple[str, str]:
@@ -75,25 +94,34 @@ def parse_platform(text: str, *, default_arch: str = "amd64") -> Platform:
 
     Raises UsageError that quotes `text`.
     """
-    parts = text.strip().split("/")
-    if len(parts) > 3:
-        raise _bad(text, "it has more than three parts")
-    head = _OS_AND_VERSION.fullmatch(parts[0])
-    if head is None and not (len(parts) == 1 and _COMPONENT.fullmatch(parts[0])):
+    parts = text.split("/")
+    head = _OS_AND_OPTIONS.fullmatch(parts[0])
+    if head is None:
         raise _bad(text, f'"{parts[0]}" is not an operating system')
     for part in parts[1:]:
         if not _COMPONENT.fullmatch(part):
-            raise _bad(text, f'"{part}" may have only letters, digits, "_", "." and "-"')
-    os, os_version = (head.group(1), head.group(2) or "") if head else (parts[0], "")
+            raise _bad(text, f'"{part}" may have only letters, digits, "_", "." and "-"' if part else "it has an empty part")
+    if len(parts) > 3:
+        raise _bad(text, "it has more than three parts")
+    version = _decode_option(text, head.group(2) or "")
+    features = [_decode_option(text, feature) for feature in (head.group(3) or "").split("+") if feature]
     if len(parts) > 1:
-        return normalize(os, parts[1], parts[2] if len(parts) == 3 else "", os_version)
-    known_os = normalize(os, "").os
-    if known_os in _KNOWN_OS:
-        return normalize(known_os, default_arch, "", os_version)
-    arch, variant = _normalize_arch(os, "")
-    if arch in _KNOWN_ARCH:
-        return Platform("linux", arch, variant)
+        return normalize(head.group(1), parts[1], parts[2] if len(parts) == 3 else "", version, features)
+    if _normalize_os(head.group(1)) in _KNOWN_OS:
+        return normalize(head.group(1), default_arch, "", version, features)
+    architecture, variant = _normalize_arch(parts[0], "")
+    if architecture in _KNOWN_ARCH:
+        return normalize("linux", architecture, variant)
     raise _bad(text, "it is neither an operating system nor an architecture that is known")
+
+
+def _decode_option(text: str, option: str) -> str:
+    if _BAD_ESCAPE.search(option):
+        raise _bad(text, f'"{option}" has a "%" without two hexadecimal digits')
+    try:
+        return urllib.parse.unquote(option, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise _bad(text, f'"{option}" is not UTF-8') from exc
 
 
 def _bad(text: str, why: str) -> UsageError:
@@ -105,13 +133,9 @@ def parse_platforms(texts: Iterable[str], *, local: Platform | None = None) -> t
 
     Raises UsageError.
     """
-    result: list[Platform] = []
-    for text in texts:
-        for item in text.split(","):
-            platform = local if item.strip() == "local" and local is not None else parse_platform(item)
-            if platform not in result:
-                result.append(platform)
-    return tuple(result)
+    items = [item.strip() for text in texts for item in text.split(",")]
+    parsed = (local if local is not None and item.lower() == "local" else parse_platform(item) for item in items)
+    return tuple(dict.fromkeys(parsed))
 
 
 def runs_on(platform: Platform, architecture: str, *, arm32: bool = False) -> bool:
@@ -131,3 +155,8 @@ def runs_on(platform: Platform, architecture: str, *, arm32: bool = False) -> bo
 def native_architecture(platform: Platform) -> str:
     """Return the node architecture (value of kubernetes.io/arch) whose nodes run this platform natively: 386 on amd64; else its own."""
     return "amd64" if platform.architecture == "386" else platform.architecture
+
+
+def qemu_name(architecture: str) -> str:
+    """QEMU's name for an architecture, as in buildkit-qemu-aarch64 (moby/buildkit solver/llbsolver/ops/exec_binfmt.go)."""
+    return {"arm64": "aarch64", "amd64": "x86_64", "386": "i386", "loong64": "loongarch64"}.get(architecture, architecture)
