@@ -8,10 +8,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A registry login. `username` is empty when `secret` is an identity (refresh) token, as docker's config and BuildKit's Auth have it."""
+    """A registry login, as docker's config and BuildKit's Auth have it.
+
+    `username` is empty when `secret` is an identity (refresh) token. `registry_token` is a ready bearer token; BuildKit's session has no
+    way to hand one to a daemon, so then `username` and `secret` are empty and only our own requests use it.
+    """
 
     username: str
     secret: str
+    registry_token: str = ""
 
     def __repr__(self) -> str:
         return "Credentials(...)"

@@ -1,6 +1,6 @@
 """Image references, parsed and normalized as distribution/reference does (v0.6.0, reference.go, normalize.go, regexp.go).
 
-A test compares this module with that library over a table and generated input.
+tests/unit/model/test_reference_oracle.py compares this module with that library over a table and generated input.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ _PATH = rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*"
 _TAG = r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 _REFERENCE = re.compile(rf"((?:{_DOMAIN}/)?{_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?", re.ASCII)
+_HOST = re.compile(_DOMAIN, re.ASCII)
+_IMAGE_ID = re.compile(r"[a-f0-9]{64}")
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_MAX_NAME = 255
+_MAX_PATH = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +55,20 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
 
     Raises UsageError that quotes `text`.
     """
-    if re.fullmatch(r"[a-f0-9]{64}", text):
+    if _IMAGE_ID.fullmatch(text):
         raise _bad(text, "64 hexadecimal digits are an image ID, not a name")
     domain, remainder = _split_domain(text)
-    path_only = remainder.split(":", 1)[0] if ":" in remainder else remainder
-    path_only = path_only.split("@", 1)[0]
-    if path_only.lower() != path_only:
-        raise _bad(text, "a repository name must be lower-case")
+    repository = remainder.partition(":")[0]
+    if repository.lower() != repository:
+        raise _bad(text, f'the repository name "{repository.partition("@")[0]}" must be lower-case')
     match = _REFERENCE.fullmatch(f"{domain}/{remainder}")
     if match is None:
         raise _bad(text, "it does not have the form [host[:port]/]path[:tag][@digest]")
     name, tag, digest = match.group(1), match.group(2) or "", match.group(3) or ""
     path = name[len(domain) + 1 :]
-    if len(path) > _MAX_NAME:
-        raise _bad(text, f"the repository name is longer than {_MAX_NAME} characters")
+    # The library takes a first component that no domain can be ("a_b.c/d") for a part of the path, and BuildKit for the host again.
+    if len(path if _HOST.fullmatch(domain) else name) > _MAX_PATH:
+        raise _bad(text, f"the repository name is longer than {_MAX_PATH} characters")
     if digest:
         algorithm, _, value = digest.partition(":")
         if _HEX_LENGTHS.get(algorithm) != len(value) or value.lower() != value:
@@ -78,7 +80,7 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
 
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
-    is_domain = slash and (any(c in first for c in ".:") or first == "localhost" or first.lower() != first)
+    is_domain = slash and (any(sign in first for sign in ".:") or first == "localhost" or first.lower() != first)
     domain, remainder = (first, rest) if is_domain else ("docker.io", text)
     if domain == "index.docker.io":
         domain = "docker.io"
@@ -88,4 +90,6 @@ def _split_domain(text: str) -> tuple[str, str]:
 
 
 def _bad(text: str, why: str) -> UsageError:
-    return UsageError(f'image reference "{text}" is not valid: {why}', hint="write [host[:port]/]path[:tag], for example ghcr.io/me/app:1.0")
+    return UsageError(
+        f'image reference "{text}" is not valid: {why}', hint="write [host[:port]/]path[:tag], for example ghcr.io/me/app:1.0"
+    )
