@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kubectl_build.builder import names
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.manifests import Manifests, render
+from kubectl_build.builder.objects import create_if_missing, delete_same, refuse_foreign
 from kubectl_build.builder.spec import BuilderSpec, pool_architectures
 from kubectl_build.builder.state import Builder, PodInfo, assemble
 from kubectl_build.builder.together import together
 from kubectl_build.builder.waiting import PoolVanished, PoolWait
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import CONFIGMAPS, SECRETS, STATEFULSETS, Resource
-from kubectl_build.errors import AlreadyExists, ClusterError, Conflict, Forbidden, KubectlBuildError, NotFound, UsageError
+from kubectl_build.cluster.resources import CONFIGMAPS, SECRETS, STATEFULSETS
+from kubectl_build.errors import Forbidden, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -38,11 +38,11 @@ _CLEAN_UP_SECONDS = 10.0
 
 @dataclass(slots=True)
 class _Made:
-    """What this call created: StatefulSets by architecture with their uid, and whether the builder itself."""
+    """The objects that this call created; StatefulSets by architecture."""
 
-    stateful_sets: dict[str, str] = field(default_factory=dict)
-    config_map_uid: str = ""
-    secret_uid: str = ""
+    stateful_sets: dict[str, JsonObject] = field(default_factory=dict)
+    config_map: JsonObject | None = None
+    secret: JsonObject | None = None
 
 
 async def ensure_pools(
@@ -63,6 +63,7 @@ async def ensure_pools(
     """
     names.check_builder_name(name)
     builder = found or await find_builder(client, name, emit=emit)
+    _tell_outdated(builder, emit)
     present = {arch: pool.usable_pods for arch in architectures if builder and (pool := builder.pool(arch)) and pool.usable_pods}
     if len(present) == len(set(architectures)):
         return present
@@ -85,6 +86,17 @@ async def ensure_pools(
     except BaseException:
         await _remove_what_never_started(client, name, made, ready, emit)
         raise
+
+
+def _tell_outdated(builder: Builder | None, emit: Sink) -> None:
+    outdated = [pod.name for pod in builder.pods if pod.outdated and not pod.terminating] if builder else []
+    if builder and outdated:
+        emit(
+            Note(
+                text=f"{', '.join(outdated)} of builder {builder.name} runs an earlier configuration; "
+                "kubectl buildkit create replaces it when it is idle"
+            )
+        )
 
 
 def _ignore(_event: object) -> None:
@@ -133,10 +145,10 @@ async def _create_config_map(
 ) -> BuilderSpec:
     """Create the object that says which builder this is. Of two clients at once the loser goes by the winner's spec, returned here."""
     manifests = render(name, client.namespace, spec, ())
-    created = await _create(client, CONFIGMAPS, manifests.config_map)
+    created = await create_if_missing(client, CONFIGMAPS, manifests.config_map)
     if created is None:
         return await _winner(client, name, spec)
-    made.config_map_uid = created["metadata"]["uid"]
+    made.config_map = created
     emit(Note(text=f'creating builder "{name}" in namespace "{client.namespace}": pool {", ".join(architectures)}, image {spec.image}'))
     if spec.qemu_install:
         emit(Note(text=QEMU_NOTE, level="warning"))
@@ -148,65 +160,32 @@ async def _winner(client: KubeClient, name: str, spec: BuilderSpec) -> BuilderSp
         existing = await client.get(CONFIGMAPS, name)
     except (Forbidden, NotFound):
         return spec
-    refuse_foreign(existing, name, client.namespace)
+    refuse_foreign(existing, CONFIGMAPS, name, client.namespace)
     builder = assemble(name, client.namespace, config_maps=[existing], stateful_sets=None, pods=())
     return spec if builder is None else builder.known_spec()
 
 
-def refuse_foreign(existing: JsonObject, name: str, namespace: str) -> None:
-    """Raise ClusterError when an object that has the name of one of the builder's does not belong to it."""
-    own = names.labels(name)
-    found = existing["metadata"].get("labels") or {}
-    if any(found.get(key) != value for key, value in own.items()):
-        raise ClusterError(
-            f'{existing.get("kind", "object")} "{existing["metadata"]["name"]}" in namespace "{namespace}" is there, '
-            f'but does not belong to builder "{name}"',
-            hint="choose another name for the builder with --builder",
-        )
-
-
 async def _create_secret(client: KubeClient, manifests: Manifests, made: _Made) -> None:
     assert manifests.secret is not None
-    created = await _create(client, SECRETS, manifests.secret)
-    if created is not None:
-        made.secret_uid = created["metadata"]["uid"]
+    made.secret = await create_if_missing(client, SECRETS, manifests.secret) or made.secret
 
 
 async def _create_stateful_set(client: KubeClient, manifests: Manifests, architecture: str, made: _Made) -> None:
-    created = await _create(client, STATEFULSETS, manifests.stateful_sets[architecture])
+    created = await create_if_missing(client, STATEFULSETS, manifests.stateful_sets[architecture])
     if created is not None:
-        made.stateful_sets[architecture] = created["metadata"]["uid"]
-
-
-async def _create(client: KubeClient, resource: Resource, item: JsonObject) -> JsonObject | None:
-    """Create `item`; None when it is there already."""
-    try:
-        return await client.create(resource, item)
-    except AlreadyExists:
-        return None
-    except NotFound as exc:
-        raise missing_namespace(client.namespace) from exc
-    except Forbidden as exc:
-        raise Forbidden(
-            exc.message, status=exc.status, reason=exc.reason, hint="ask for the Role in manifests/rbac-create.yaml, or for a ready builder"
-        ) from exc
-
-
-def missing_namespace(namespace: str) -> ClusterError:
-    """The error for objects that cannot be made since there is nowhere to put them: the API server answers 404 for that only."""
-    return ClusterError(f'namespace "{namespace}" does not exist', hint=f"kubectl create namespace {namespace}, or choose one with -n")
+        made.stateful_sets[architecture] = created
 
 
 async def _remove_what_never_started(client: KubeClient, name: str, made: _Made, ready: dict[str, tuple[PodInfo, ...]], emit: Sink) -> None:
     """Undo this call's creations. A second cancellation ends it; what it cannot remove is told."""
-    failed = {arch: uid for arch, uid in made.stateful_sets.items() if arch not in ready}
+    failed = [item for arch, item in made.stateful_sets.items() if arch not in ready]
     try:
         async with asyncio.timeout(_CLEAN_UP_SECONDS):
-            await together(*(_delete(client, STATEFULSETS, names.pool_name(name, arch), uid) for arch, uid in failed.items()))
-            if made.config_map_uid and not await _has_pools(client, name):
-                await _delete(client, CONFIGMAPS, name, made.config_map_uid)
-                if made.secret_uid:
-                    await _delete(client, SECRETS, names.certificates_name(name), made.secret_uid)
+            await together(*(delete_same(client, STATEFULSETS, item) for item in failed))
+            if made.config_map is not None and not await _has_pools(client, name):
+                await delete_same(client, CONFIGMAPS, made.config_map)
+                if made.secret is not None:
+                    await delete_same(client, SECRETS, made.secret)
     except (KubectlBuildError, TimeoutError) as exc:
         emit(Note(text=f"what was made for builder {name} could not be removed: {exc}; kubectl buildkit rm {name}", level="warning"))
 
@@ -214,9 +193,3 @@ async def _remove_what_never_started(client: KubeClient, name: str, made: _Made,
 async def _has_pools(client: KubeClient, name: str) -> bool:
     found = await client.list(STATEFULSETS, label_selector=names.selector(name))
     return any(not item["metadata"].get("deletionTimestamp") for item in found.items)
-
-
-async def _delete(client: KubeClient, resource: Resource, name: str, uid: str) -> None:
-    # Gone already, or made anew by somebody else since: both are as good as removed by us.
-    with suppress(NotFound, Conflict):
-        await client.delete(resource, name, uid=uid)

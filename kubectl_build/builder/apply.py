@@ -1,0 +1,114 @@
+"""Bringing one object to the state wanted, so that of two writers at once one is told, and nothing of ours is left behind.
+
+Server-side apply with our field manager and the resourceVersion that was read. Objects that a build made were created, not applied, and
+fields that came by create are never removed by apply: so their ownership is first turned into that of an apply, as kubectl does when
+it migrates from client-side apply (client-go util/csaupgrade).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubectl_build.builder.objects import create_if_missing, refuse_foreign
+from kubectl_build.cluster.client import FIELD_MANAGER, KubeClient
+from kubectl_build.cluster.resources import Resource
+from kubectl_build.errors import Conflict, Invalid
+from kubectl_build.model.json import JsonObject
+
+
+async def apply_object(
+    client: KubeClient, resource: Resource, wanted: JsonObject, existing: JsonObject | None, *, builder: str
+) -> JsonObject:
+    """Create `wanted` when `existing` is None, else make `existing` so; return the object as it is then.
+
+    A field `spec.replicas` that `wanted` does not have stays as it is, whoever set it. Raises Conflict when somebody else changed the
+    object since it was read or manages one of its fields, ClusterError when it is not the builder's, Invalid for what cannot be changed,
+    ApiError.
+    """
+    name = wanted["metadata"]["name"]
+    if existing is None:
+        return await _create(client, resource, wanted, builder)
+    refuse_foreign(existing, resource, builder, client.namespace)
+    try:
+        managed = adopted(existing["metadata"].get("managedFields") or [], keep_replicas="replicas" not in (wanted.get("spec") or {}))
+        if managed is not None:
+            version = existing["metadata"]["resourceVersion"]
+            existing = await client.patch(resource, name, {"metadata": {"managedFields": managed, "resourceVersion": version}})
+        metadata = {**wanted["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
+        return await client.apply(resource, {**wanted, "metadata": metadata})
+    except Conflict as exc:
+        raise Conflict(
+            f'{resource.kind} "{name}" in namespace "{client.namespace}" was not changed, as somebody else changes it too: {exc.message}',
+            status=exc.status,
+            reason=exc.reason,
+            hint="look at what was changed (kubectl buildkit inspect), then run the command again",
+        ) from exc
+    except Invalid as exc:
+        raise Invalid(
+            f'{resource.kind} "{name}" in namespace "{client.namespace}" cannot be changed so: {exc.message}',
+            status=exc.status,
+            reason=exc.reason,
+            hint=f"if the builder is to be made anew: kubectl buildkit rm {builder} -n {client.namespace}",
+        ) from exc
+
+
+async def _create(client: KubeClient, resource: Resource, wanted: JsonObject, builder: str) -> JsonObject:
+    created = await create_if_missing(client, resource, wanted)
+    if created is not None:
+        return created
+    name = wanted["metadata"]["name"]
+    existing = await client.get(resource, name)
+    refuse_foreign(existing, resource, builder, client.namespace)
+    if _says(existing, wanted):
+        return existing
+    raise Conflict(
+        f'{resource.kind} "{name}" in namespace "{client.namespace}" was made by somebody else at the same time, and differently',
+        status=409,
+        reason="AlreadyExists",
+        hint="look at what was made (kubectl buildkit inspect), then run the command again",
+    )
+
+
+def _says(existing: Any, wanted: Any) -> bool:
+    """Whether `existing` says all that `wanted` says; the server adds defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(existing, dict) and all(key in existing and _says(existing[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        same_length = isinstance(existing, list) and len(existing) == len(wanted)
+        return same_length and all(_says(there, here) for there, here in zip(existing, wanted, strict=True))
+    return bool(existing == wanted)
+
+
+def adopted(managed: list[JsonObject], *, keep_replicas: bool) -> list[JsonObject] | None:
+    """The managedFields with all of ours in one entry of operation Apply, or None when they are so already.
+
+    With `keep_replicas` we own no `spec.replicas`, so that an apply without it leaves it alone.
+    """
+    ours = [entry for entry in managed if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")]
+    if not ours:
+        return None
+    fields: JsonObject = {}
+    for entry in ours:
+        fields = _union(fields, entry.get("fieldsV1") or {})
+    if keep_replicas:
+        fields = _without(fields, ("f:spec", "f:replicas"))
+    if len(ours) == 1 and ours[0].get("operation") == "Apply" and fields == ours[0].get("fieldsV1"):
+        return None
+    others = [entry for entry in managed if entry not in ours]
+    return [*others, {**ours[0], "operation": "Apply", "fieldsV1": fields}]
+
+
+def _union(left: JsonObject, right: JsonObject) -> JsonObject:
+    result = dict(left)
+    for key, value in right.items():
+        result[key] = _union(result[key], value) if isinstance(result.get(key), dict) and isinstance(value, dict) else value
+    return result
+
+
+def _without(fields: JsonObject, path: tuple[str, ...]) -> JsonObject:
+    key, *rest = path
+    if key not in fields:
+        return fields
+    if not rest:
+        return {name: value for name, value in fields.items() if name != key}
+    return {**fields, key: _without(fields[key], tuple(rest))}

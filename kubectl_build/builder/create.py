@@ -1,0 +1,213 @@
+"""`create`: making a builder, and bringing an existing one to what is asked for now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from kubectl_build.builder import names
+from kubectl_build.builder.apply import apply_object
+from kubectl_build.builder.bootstrap import QEMU_NOTE
+from kubectl_build.builder.manifests import Manifests, render
+from kubectl_build.builder.nodes import count_nodes, has_node
+from kubectl_build.builder.objects import delete_same
+from kubectl_build.builder.spec import BuilderSpec
+from kubectl_build.builder.state import Builder, PodInfo, assemble, pod_info
+from kubectl_build.builder.together import together
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.resources import CONFIGMAPS, PODS, SECRETS, STATEFULSETS, Resource
+from kubectl_build.errors import ClusterError, KubectlBuildError, NotFound, UsageError
+from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.json import JsonObject
+
+ActiveBuilds = Callable[[PodInfo], Awaitable[int]]
+"""Counts the builds that a pod's daemon runs now. Raises KubectlBuildError when the daemon cannot be asked; the pod then counts as busy."""
+
+_CLEAN_UP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateResult:
+    """What `create` did. `replaced` are outdated pods that were deleted, `busy` those that still build and stay as they are."""
+
+    created: bool
+    changed: bool
+    pools: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Present:
+    """The builder's objects as they were read, and those that this call made since."""
+
+    config_map: JsonObject | None
+    secret: JsonObject | None
+    stateful_sets: dict[str, JsonObject]
+    pods: list[PodInfo]
+    builder: Builder | None
+    made: list[tuple[Resource, JsonObject]] = field(default_factory=list)
+
+
+async def bootstrap_architectures(client: KubeClient, spec: BuilderSpec, emit: Sink) -> tuple[str, ...]:
+    """The pools that `create --bootstrap` starts: the fixed ones, else one for each architecture of the usable nodes, most common first.
+
+    Raises ClusterError when nodes may not be listed or none is usable.
+    """
+    if spec.platforms:
+        return spec.fixed_architectures
+    counts = await count_nodes(client, emit)
+    if not counts:
+        raise ClusterError("the architectures of the nodes are not known", hint="name what the builder is for with --platform")
+    return tuple(sorted(counts, key=lambda arch: (-counts[arch], arch)))
+
+
+async def create_builder(
+    client: KubeClient,
+    name: str,
+    spec: BuilderSpec,
+    *,
+    architectures: Sequence[str] = (),
+    active_builds: ActiveBuilds,
+    emit: Sink,
+) -> CreateResult:
+    """Make builder `name` what `spec` says, whatever it was. Idempotent. Pods are not waited for: that is ensure_pools.
+
+    Pools: the fixed ones of the spec, else those there are and `architectures`. Pools that the fixed platforms no longer have are removed,
+    and outdated pods are replaced, when idle. `spec.replicas` None leaves the pools' size alone.
+    Raises UsageError for a fixed platform without a node, ClusterError for a change that would end builds, Conflict when somebody else
+    changes the builder at the same time, ApiError. A builder that was not there before is removed again when making it fails.
+    """
+    names.check_builder_name(name)
+    present = await _read(client, name)
+    wanted = tuple(dict.fromkeys(spec.fixed_architectures or (*present.stateful_sets, *architectures)))
+    surplus = [arch for arch in present.stateful_sets if arch not in wanted]
+    await _require_nodes(client, spec, [arch for arch in wanted if arch not in present.stateful_sets], emit)
+    await _require_idle(name, [pod for pod in present.pods if pod.architecture in surplus], active_builds)
+    if spec.qemu_install:
+        emit(Note(text=QEMU_NOTE, level="warning"))
+    known = present.builder.spec if present.builder else None
+    recorded = replace(spec, replicas=known.replicas) if spec.replicas is None and known else spec
+    manifests = render(name, client.namespace, recorded, wanted)
+    if spec.replicas is None:
+        _leave_replicas(manifests, present)
+    try:
+        changed = await _apply_all(client, name, manifests, present)
+    except BaseException:
+        await _undo(client, present, emit)
+        raise
+    for architecture in surplus:
+        await delete_same(client, STATEFULSETS, present.stateful_sets[architecture])
+    if present.secret is not None and manifests.secret is None:
+        await delete_same(client, SECRETS, present.secret)
+    replaced, busy = await _replace_outdated(client, name, manifests, active_builds, emit)
+    return CreateResult(created=present.config_map is None, changed=changed or bool(surplus), pools=wanted, replaced=replaced, busy=busy)
+
+
+async def _read(client: KubeClient, name: str) -> _Present:
+    async def one(resource: Resource, object_name: str) -> list[JsonObject]:
+        try:
+            return [await client.get(resource, object_name)]
+        except NotFound:
+            return []
+
+    async def own(resource: Resource) -> list[JsonObject]:
+        return list((await client.list(resource, label_selector=names.selector(name))).items)
+
+    config_maps, secrets, sets, pods = await together(
+        one(CONFIGMAPS, name), one(SECRETS, names.certificates_name(name)), own(STATEFULSETS), own(PODS)
+    )
+    builder = assemble(name, client.namespace, config_maps=config_maps, stateful_sets=sets, pods=pods)
+    return _Present(
+        config_map=config_maps[0] if config_maps else None,
+        secret=secrets[0] if secrets else None,
+        stateful_sets={item["metadata"]["labels"].get(names.LABEL_ARCHITECTURE, ""): item for item in sets},
+        pods=list(builder.pods) if builder else [],
+        builder=builder,
+    )
+
+
+async def _require_nodes(client: KubeClient, spec: BuilderSpec, architectures: Sequence[str], emit: Sink) -> None:
+    if not spec.platforms:
+        return
+    for architecture in architectures:
+        if await has_node(client, architecture, emit) is False:
+            hint = "kubectl get nodes -L kubernetes.io/arch"
+            if architecture == "arm":
+                hint = "with linux/arm64 in the list too, pods on arm64 nodes build 32-bit arm; else leave it to emulation"
+            raise UsageError(f"no node of architecture {architecture} can run a builder now, which --platform asks for", hint=hint)
+
+
+async def _require_idle(name: str, pods: Sequence[PodInfo], active_builds: ActiveBuilds) -> None:
+    for pod in pods:
+        if pod.usable and await _count(pod, active_builds):
+            raise ClusterError(
+                f'builder "{name}" was not changed: the pool {pod.architecture} would go, but pod {pod.name} is building',
+                hint="run the command again when it is idle",
+            )
+
+
+async def _count(pod: PodInfo, active_builds: ActiveBuilds) -> int:
+    try:
+        return await active_builds(pod)
+    except KubectlBuildError:
+        return 1
+
+
+def _leave_replicas(manifests: Manifests, present: _Present) -> None:
+    for architecture in present.stateful_sets.keys() & manifests.stateful_sets.keys():
+        manifests.stateful_sets[architecture]["spec"].pop("replicas", None)
+
+
+async def _apply_all(client: KubeClient, name: str, manifests: Manifests, present: _Present) -> bool:
+    """Apply what all pods read first, then the pools. Returns whether anything changed."""
+
+    async def bring(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> bool:
+        result = await apply_object(client, resource, wanted, existing, builder=name)
+        if existing is None:
+            present.made.append((resource, result))
+            return True
+        return bool(result["metadata"]["resourceVersion"] != existing["metadata"]["resourceVersion"])
+
+    changed = [await bring(CONFIGMAPS, manifests.config_map, present.config_map)]
+    if manifests.secret is not None:
+        changed.append(await bring(SECRETS, manifests.secret, present.secret))
+    pools = manifests.stateful_sets.items()
+    changed += await together(*(bring(STATEFULSETS, wanted, present.stateful_sets.get(arch)) for arch, wanted in pools))
+    return any(changed)
+
+
+async def _undo(client: KubeClient, present: _Present, emit: Sink) -> None:
+    """Take back what was made, when there was no builder before."""
+    if present.config_map is not None:
+        return
+    try:
+        async with asyncio.timeout(_CLEAN_UP_SECONDS):
+            await together(*(delete_same(client, resource, item) for resource, item in present.made))
+    except (KubectlBuildError, TimeoutError) as exc:
+        emit(Note(text=f"what was made could not be removed: {exc}", level="warning"))
+
+
+async def _replace_outdated(
+    client: KubeClient, name: str, manifests: Manifests, active_builds: ActiveBuilds, emit: Sink
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Delete the pods of an earlier configuration that build nothing; their StatefulSet makes new ones."""
+    present = {
+        arch: item["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_CONFIG_HASH]
+        for arch, item in manifests.stateful_sets.items()
+    }
+    listed = await client.list(PODS, label_selector=names.selector(name))
+    replaced, busy = [], []
+    for item in listed.items:
+        architecture = item["metadata"]["labels"].get(names.LABEL_ARCHITECTURE, "")
+        pod = pod_info(item, template_hash=present.get(architecture, ""))
+        if not pod.outdated or pod.terminating:
+            continue
+        if pod.usable and await _count(pod, active_builds):
+            busy.append(pod.name)
+            emit(Note(text=f"pod {pod.name} is building and keeps its earlier configuration; run create again when it is idle"))
+            continue
+        await delete_same(client, PODS, item)
+        replaced.append(pod.name)
+    return tuple(replaced), tuple(busy)

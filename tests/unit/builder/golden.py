@@ -1,0 +1,59 @@
+"""The files in manifests/, as the renderer makes them. `python -m tests.unit.builder.golden` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubectl_build.builder.manifests import render, to_yaml
+from kubectl_build.builder.names import DEFAULT_BUILDER
+from kubectl_build.builder.roles import build_role, create_role, defaults_role, nodes_role
+from kubectl_build.builder.spec import BuilderSpec
+
+DIRECTORY = Path(__file__).parents[3] / "manifests"
+
+_BUILDER = """\
+# The builder that kubectl build makes by itself, with a pool for amd64 and one for arm64: what
+#   kubectl buildkit create --platform linux/amd64,linux/arm64 --dry-run=client -o yaml
+# prints, but for the platforms, which are not fixed here. Delete the StatefulSet of an architecture that the cluster does not have.
+# The namespace must admit privileged pods:
+#   kubectl label namespace NAMESPACE pod-security.kubernetes.io/enforce=privileged
+#   kubectl apply -n NAMESPACE -f builder.yaml
+"""
+
+_BUILD = """\
+# For people who build with a builder that is there. To give it to a group:
+#   kubectl apply -n NAMESPACE -f rbac-build.yaml
+#   kubectl create rolebinding kubectl-build -n NAMESPACE --role=kubectl-build --group=GROUP
+# A build needs the rules on pods and pods/exec. With the others it also explains why a pod does not start and which defaults hold, and
+# finds the registry secret that is named like the builder. The ClusterRole lets it see the architectures of the nodes:
+#   kubectl create clusterrolebinding kubectl-build-nodes --clusterrole=kubectl-build-nodes --group=GROUP
+"""
+
+_CREATE = """\
+# For people who make and remove builders, which kubectl build does by itself where there is none. Builders are privileged pods:
+# whoever may make them rules the nodes they run on. To give it to a group, in addition to rbac-build.yaml:
+#   kubectl apply -n NAMESPACE -f rbac-create.yaml
+#   kubectl create rolebinding kubectl-buildkit -n NAMESPACE --role=kubectl-buildkit --group=GROUP
+"""
+
+_DEFAULTS = """\
+# Lets everybody who is logged in read the ConfigMap kubectl-build-defaults in kube-public, which Kubernetes grants to nobody. Apply it
+# together with that ConfigMap:
+#   kubectl apply -f rbac-defaults.yaml
+"""
+
+
+def documents() -> dict[str, str]:
+    """The text of every file, by name."""
+    builder = render(DEFAULT_BUILDER, "", BuilderSpec(), ("amd64", "arm64"))
+    return {
+        "builder.yaml": _BUILDER + to_yaml(builder.objects),
+        "rbac-build.yaml": _BUILD + to_yaml([build_role(), nodes_role()]),
+        "rbac-create.yaml": _CREATE + to_yaml([create_role()]),
+        "rbac-defaults.yaml": _DEFAULTS + to_yaml(defaults_role()),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in documents().items():
+        (DIRECTORY / name).write_text(text)
