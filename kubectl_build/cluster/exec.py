@@ -1,0 +1,204 @@
+"""A command in a container, with its stdin and stdout as a byte stream: exec over WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kubectl_build.cluster.answers import Action
+from kubectl_build.cluster.channels import STDIN, SUBPROTOCOLS, ExecChannels, ExecStatus, close_message, stdin_message
+from kubectl_build.cluster.client import PODS, KubeClient
+from kubectl_build.errors import ApiError, ApiUnreachable, ConnectionLost, DialError, Forbidden, Unauthorized
+
+if TYPE_CHECKING:
+    import aiohttp
+
+PING_SECONDS = 10.0
+"""Middleboxes forget connections that are silent for a minute or less. No answer is waited for: the API server reads pings only between
+messages that the pod has taken, so under back-pressure there is none."""
+
+_CLOSE_SECONDS = 2.0
+_STDOUT_MAX = 1024 * 1024
+
+
+class ExecStream:
+    """A ByteStream: `send` writes to the command's stdin, `receive` reads its stdout and ends when the command has ended with 0.
+
+    A command that fails, or cannot be started, raises from `receive` with the server's words and the end of stderr: DialError before any
+    data came, ConnectionLost after. Reading is bounded by aiohttp's queue, which stops the socket; writing waits for the socket.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, channels: ExecChannels, where: str) -> None:
+        self._socket = socket
+        self._channels = channels
+        self._where = where
+        self._early = b""
+        self._started = False
+        self._closed = False
+        self._pings = asyncio.create_task(self._keep_open(), name=f"ping {where}")  # ended by aclose
+
+    @property
+    def stderr(self) -> bytes:
+        """The end of what the command wrote to stderr, as far as `receive` has read."""
+        return self._channels.stderr
+
+    @property
+    def status(self) -> ExecStatus | None:
+        """How the command ended; None while it runs."""
+        return self._channels.status
+
+    async def started(self) -> None:
+        """Wait until the command has written to stdout; what it wrote is still there for `receive`. Raises DialError."""
+        self._early = await self.receive()
+        if not self._early:
+            raise self._lost("the command ended without an answer")
+
+    async def receive(self) -> bytes:
+        if self._early:
+            data, self._early = self._early, b""
+            return data
+        data = await self._next_stdout()
+        if data:
+            self._started = True
+            return data
+        status = self._channels.finish()
+        if status is not None and status.succeeded:
+            return b""
+        raise self._failure(status)
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        await self._send(stdin_message(data))
+
+    async def send_eof(self) -> None:
+        if self._channels.can_close_stdin:
+            await self._send(close_message(STDIN))
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._pings.cancel()
+        await asyncio.wait([self._pings])
+        # aiohttp drops the connection when this is cut short, and does not when the peer goes on talking.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close()
+
+    async def read_to_end(self, limit: int) -> tuple[ExecStatus, bytes]:
+        """Return how the command ended, whatever that is, and its stdout. Raises ConnectionLost without a status, or beyond `limit`."""
+        stdout = bytearray()
+        while data := await self._next_stdout():
+            stdout += data
+            if len(stdout) > limit:
+                raise ConnectionLost(f"{self._where} printed more than {limit} bytes")
+        status = self._channels.finish()
+        if status is None:
+            raise self._failure(None)
+        return status, bytes(stdout)
+
+    async def _next_stdout(self) -> bytes:
+        """Return stdout, or b"" when nothing more comes."""
+        import aiohttp
+
+        while self._channels.status is None and not self._closed:
+            try:
+                message = await self._socket.receive()
+            except (aiohttp.ClientError, OSError) as exc:
+                raise self._lost(str(exc) or type(exc).__name__) from exc
+            match message.type:
+                case aiohttp.WSMsgType.BINARY:
+                    data = self._channels.feed(message.data)
+                case aiohttp.WSMsgType.TEXT:
+                    data = self._channels.feed(message.data.encode())
+                case aiohttp.WSMsgType.ERROR:
+                    raise self._lost(str(message.data))
+                case _:
+                    return b""
+            if data:
+                return data
+        return b""
+
+    async def _send(self, message: bytes) -> None:
+        if self._closed:
+            raise ConnectionLost(f"the exec connection to {self._where} is closed")
+        try:
+            await self._socket.send_bytes(message)
+        except (ConnectionError, RuntimeError) as exc:  # aiohttp's own reset error is a ConnectionError
+            raise self._lost("the connection broke while data was sent") from exc
+
+    async def _keep_open(self) -> None:
+        with suppress(ConnectionError):  # whoever receives or sends next learns of it
+            while True:
+                await asyncio.sleep(PING_SECONDS)
+                await self._socket.ping()  # waits under back-pressure, so that pings do not queue up
+
+    def _failure(self, status: ExecStatus | None) -> ConnectionLost:
+        if self._closed:
+            return ConnectionLost(f"the exec connection to {self._where} is closed")
+        if status is None:
+            return self._lost("the connection ended before the command did")
+        return self._lost(status.message or "the command failed")
+
+    def _lost(self, reason: str) -> ConnectionLost:
+        stderr = self.stderr.decode(errors="replace").strip()
+        words = reason + (f": {stderr[-512:]}" if stderr else "")
+        if self._started:
+            return ConnectionLost(f"the connection to {self._where} was lost: {words}")
+        return DialError(f"cannot connect to {self._where}: {words}")
+
+
+async def open_exec(
+    client: KubeClient, *, namespace: str | None = None, pod: str, container: str, command: Sequence[str], stdin: bool = True
+) -> ExecStream:
+    """Start a command. The API server agrees before the kubelet has tried: a command that cannot be started fails in the first `receive`.
+
+    Raises Forbidden or Unauthorized when this user may not exec, DialError for anything else.
+    """
+    where = namespace or client.namespace
+    # The API server checks `get` for a WebSocket, since 1.35 `create` as well (kubernetes/kubernetes#134577).
+    action = Action(verb="create", resource=PODS, name=pod, namespace=where, subresource="exec")
+    query = [("container", container), *(("command", part) for part in command)]
+    query += [("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", "true"), ("tty", "false")]
+    label = f'"{" ".join(command)}" in pod "{pod}" of namespace "{where}"'
+    path = PODS.path(namespace=where, name=pod, subresource="exec")
+    try:
+        socket = await client.transport.websocket(path, action=action, query=query, protocols=SUBPROTOCOLS)
+    except Forbidden as exc:
+        hint = f"ask for the verbs get and create on pods/exec in namespace {where}"
+        raise Forbidden(f"{exc.message} (exec needs get and create on pods/exec)", status=exc.status, reason=exc.reason, hint=hint) from exc
+    except Unauthorized:
+        raise
+    except (ApiError, ApiUnreachable) as exc:
+        raise DialError(f"cannot run {label}: {exc.message}", hint=exc.hint) from exc
+    if socket.protocol is None:
+        await socket.close()
+        raise DialError(f"cannot run {label}: the API server {client.server} speaks neither {' nor '.join(SUBPROTOCOLS)}")
+    return ExecStream(socket, ExecChannels(socket.protocol), label)
+
+
+async def run(
+    client: KubeClient,
+    *,
+    namespace: str | None = None,
+    pod: str,
+    container: str,
+    command: Sequence[str],
+    deadline: float,
+) -> tuple[int, bytes, bytes]:
+    """Run a short command without stdin and return exit code, stdout (at most 1 MiB is accepted) and the end of stderr.
+
+    Raises DialError when it cannot be started or says nothing within `deadline` seconds, and as `open_exec` does.
+    """
+    what = f'"{" ".join(command)}" in pod "{pod}"'
+    try:
+        async with asyncio.timeout(deadline):
+            stream = await open_exec(client, namespace=namespace, pod=pod, container=container, command=command, stdin=False)
+            try:
+                status, stdout = await stream.read_to_end(_STDOUT_MAX)
+            finally:
+                await stream.aclose()
+    except TimeoutError as exc:
+        raise DialError(f"{what} did not end within {deadline:g} s") from exc
+    if status.exit_code is None:
+        raise DialError(f"cannot run {what}: {status.message}")
+    return status.exit_code, stdout, stream.stderr

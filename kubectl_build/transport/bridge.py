@@ -1,0 +1,134 @@
+"""A private local socket in front of a Dialer, because grpcio wants an address and not a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.model.stream import ByteStream, Dialer
+from kubectl_build.transport.sockets import SocketStream
+
+_PATH_MAX = 100
+"""Some systems allow a socket's path 104 bytes, Linux 108."""
+_BUFFER = 1024 * 1024
+_LAST_WORDS_SECONDS = 1.0
+
+
+class Bridge:
+    """Where to connect (`target`, in gRPC's notation), and why the last stream broke (`failure`; None while none has)."""
+
+    def __init__(self, target: str, dial: Dialer) -> None:
+        self.target = target
+        self.failure: KubectlBuildError | None = None
+        self._dial = dial
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Give each connection a stream of its own, until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as connections:
+            while True:
+                sock, _ = await loop.sock_accept(listener)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+                connections.create_task(self._connect(SocketStream(sock, "the client")), name="bridge connection")
+
+    async def _connect(self, local: SocketStream) -> None:
+        try:
+            remote = await self._dial()
+            try:
+                await self._join(local, remote)
+            finally:
+                await remote.aclose()
+        except KubectlBuildError as exc:
+            self.failure = exc
+        finally:
+            await local.aclose()
+
+    async def _join(self, local: ByteStream, remote: ByteStream) -> None:
+        """Move bytes both ways until either end has ended: gRPC never closes one direction alone."""
+        up = asyncio.create_task(_client_to_stream(local, remote), name="bridge up")
+        down = asyncio.create_task(_stream_to_client(remote, local), name="bridge down")
+        try:
+            await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+            if up.done() and up.exception():
+                await asyncio.wait([down], timeout=_LAST_WORDS_SECONDS)  # a send that failed does not know why; the other side may
+            for task in (down, up):
+                if task.done():
+                    task.result()
+        finally:
+            up.cancel()
+            down.cancel()
+            await asyncio.wait([up, down])
+            for task in (up, down):
+                if not task.cancelled():
+                    task.exception()  # one of the two has been told; asyncio must not complain of the other
+
+
+@asynccontextmanager
+async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
+    """Listen on a socket that only this user can open, and pipe each connection to a stream from `dial`.
+
+    Where there are no unix sockets it is a loopback TCP port, which other users of the machine can open while the build runs.
+    """
+    folder = tempfile.mkdtemp(prefix="kubectl-build-", dir=_short_folder())
+    try:
+        listener, target = _listen(folder)
+        with listener:
+            result = Bridge(target, dial)
+            serving = asyncio.create_task(result.serve(listener), name="bridge")
+            try:
+                yield result
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving])
+                if not serving.cancelled():
+                    serving.result()  # it never ends by itself
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listen(folder: str) -> tuple[socket.socket, str]:
+    if hasattr(socket, "AF_UNIX"):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = os.path.join(folder, "grpc")
+        listener.bind(path)
+        target = f"unix:{path}"
+    else:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        target = f"ipv4:127.0.0.1:{listener.getsockname()[1]}"
+    listener.listen()
+    listener.setblocking(False)
+    return listener, target
+
+
+def _short_folder() -> str | None:
+    longest = len(os.fsencode(os.path.join(tempfile.gettempdir(), "kubectl-build-12345678", "grpc")))
+    return None if longest <= _PATH_MAX else "/tmp"
+
+
+async def _client_to_stream(local: ByteStream, remote: ByteStream) -> None:
+    while data := await _from_client(local):
+        await remote.send(data)
+    await remote.send_eof()
+
+
+async def _stream_to_client(remote: ByteStream, local: ByteStream) -> None:
+    while data := await remote.receive():
+        try:
+            await local.send(data)
+        except ConnectionLost:
+            return  # the client has gone, which is its right
+    raise ConnectionLost("the builder ended the connection")
+
+
+async def _from_client(local: ByteStream) -> bytes:
+    try:
+        return await local.receive()
+    except ConnectionLost:
+        return b""

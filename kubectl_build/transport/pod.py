@@ -1,0 +1,61 @@
+"""Streams to what runs in a builder's pod, through the API server's exec."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.exec import ExecStream, open_exec
+from kubectl_build.errors import DialError
+from kubectl_build.model.stream import ByteStream, Dialer
+
+_ANSWER_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodAddress:
+    """A container of a pod."""
+
+    namespace: str
+    name: str
+    container: str = "buildkitd"
+
+
+def daemon_dialer(client: KubeClient, pod: PodAddress) -> Dialer:
+    """Dial the daemon of a pod. A stream is returned when the daemon has answered: it sends its HTTP/2 settings before it is asked.
+
+    Raises Forbidden where this user may not exec; everything else that goes wrong is a DialError.
+    """
+
+    async def dial() -> ByteStream:
+        stream = await _exec(client, pod, ["buildctl", "dial-stdio"])
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await stream.started()
+        except TimeoutError as exc:
+            await stream.aclose()
+            raise DialError(f'the daemon in pod "{pod.name}" did not answer within {_ANSWER_SECONDS:.0f} s') from exc
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
+
+    return dial
+
+
+def tcp_dialer(client: KubeClient, pod: PodAddress, host: str, port: int) -> Dialer:
+    """Dial host:port from inside a pod by its `nc`, so with the pod's names and routes.
+
+    nc says nothing when it has connected: a host that refuses is a DialError of the first `receive`.
+    """
+
+    async def dial() -> ByteStream:
+        return await _exec(client, pod, ["nc", host, str(port)])
+
+    return dial
+
+
+async def _exec(client: KubeClient, pod: PodAddress, command: Sequence[str]) -> ExecStream:
+    return await open_exec(client, namespace=pod.namespace, pod=pod.name, container=pod.container, command=command)
