@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from kubectl_build.builder.guard import guard_pod
 from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.errors import KubectlBuildError
+from kubectl_build.errors import ConnectionLost, KubectlBuildError, ungrouped
 from kubectl_build.model.platform import Platform
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.pod import PodAddress, daemon_dialer
+
+
+_REASON_SECONDS = 3.0
+"""How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,24 @@ async def open_link(kube: KubeClient, pod: PodInfo) -> AsyncIterator[Link]:
     """Connect to the daemon of `pod`; the daemon has answered when this yields. Raises DialError, Forbidden."""
     async with bridge(daemon_dialer(kube, address(pod))) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
         yield Link(pod=pod, client=client, info=await client.info())
+
+
+@asynccontextmanager
+async def guarded(kube: KubeClient, pod: PodInfo) -> AsyncIterator[None]:
+    """Watch `pod` while the body runs: when the pod is lost, the body is cancelled and ConnectionLost says why.
+
+    A connection that breaks in the body is given a few seconds for the pod's own reason to show.
+    """
+    with ungrouped():
+        async with asyncio.TaskGroup() as group:
+            guard = group.create_task(guard_pod(kube, pod), name=f"guard {pod.name}")
+            try:
+                yield
+            except ConnectionLost:
+                await asyncio.wait({guard}, timeout=_REASON_SECONDS)
+                raise
+            finally:
+                guard.cancel()
 
 
 async def ask_all(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, DaemonInfo | KubectlBuildError]:

@@ -8,7 +8,7 @@ package: they become the errors of kubectl_build.errors at this boundary.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -124,7 +124,7 @@ class BuildkitClient:
         response = await self._unary(_CONTROL + "Solve", request, control_pb2.SolveResponse, deadline=None, raw=True)
         return dict(response.ExporterResponse)
 
-    async def status(self, ref: str) -> AsyncIterator[control_pb2.StatusResponse]:
+    async def status(self, ref: str) -> AsyncGenerator[control_pb2.StatusResponse, None]:
         """Follow a build's status until the daemon ends it. Close with aclosing; raises ConnectionLost."""
         call = self._stream(_CONTROL + "Status", control_pb2.StatusResponse)(control_pb2.StatusRequest(Ref=ref))
         try:

@@ -11,13 +11,13 @@ from pathlib import Path
 from kubectl_build import __version__
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.buildkitd_config import load_buildkitd_config
-from kubectl_build.builder.create import create_builder, render_builder
+from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
-from kubectl_build.builder.manifests import to_yaml
-from kubectl_build.builder.nodes import count_nodes
+from kubectl_build.builder.manifests import render, to_yaml
+from kubectl_build.builder.names import check_builder_name
 from kubectl_build.builder.remove import remove_builders
-from kubectl_build.builder.spec import SpecChange
+from kubectl_build.builder.spec import SpecChange, merge
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
@@ -60,30 +60,32 @@ def create(name: str, change: SpecChange, cluster: ClusterArgs, *, bootstrap: bo
 
     async def work() -> int:
         async with connected(cluster) as kube:
+            spec = merge(await load_defaults(kube, _note), change)
+            started = await bootstrap_architectures(kube, spec, _note) if bootstrap else ()
             if dry_run:
-                print(await render_builder(kube, name, change, emit=_note), end="")
+                print(to_yaml(render(check_builder_name(name), kube.namespace, spec, spec.fixed_architectures or started).objects), end="")
                 return 0
-            words = await create_builder(kube, name, change, active_builds=lambda pod: active_builds(kube, pod), emit=_note)
-            print(words)
+            result = await create_builder(
+                kube, name, spec, architectures=started, active_builds=lambda pod: active_builds(kube, pod), emit=_note
+            )
+            print(_created(name, result))
             if bootstrap:
-                await _bootstrap(kube, name)
+                await _ensure(kube, name, result.pools)
         return 0
 
     return run_async(work)
 
 
-async def _bootstrap(kube: KubeClient, name: str) -> None:
-    """Start a pod in every pool; in a builder without fixed platforms, one pool for each architecture of the nodes."""
-    builder = await find_builder(kube, name, emit=_note)
-    if builder is None:
-        raise unknown_builder(name, kube)
-    architectures = builder.architectures
-    if not builder.fixed:
-        architectures = tuple(dict.fromkeys([*architectures, *sorted(await count_nodes(kube, _note) or {})]))
+def _created(name: str, result: CreateResult) -> str:
+    words = "created" if result.created else "changed" if result.changed or result.replaced else "unchanged"
+    if result.busy:
+        words += f"; still building with the earlier configuration: {', '.join(result.busy)}"
+    return f'builder "{name}" {words}'
+
+
+async def _ensure(kube: KubeClient, name: str, architectures: tuple[str, ...]) -> None:
     deadline = asyncio.get_running_loop().time() + _READY_SECONDS
-    await ensure_pools(
-        kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=deadline, found=builder
-    )
+    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=deadline)
 
 
 def list_all(cluster: ClusterArgs, *, all_namespaces: bool, output: str) -> int:
@@ -114,9 +116,10 @@ def inspect(name: str, cluster: ClusterArgs, *, bootstrap: bool, output: str) ->
     async def work() -> int:
         async with connected(cluster) as kube:
             if bootstrap:
-                if await find_builder(kube, name, emit=_note) is None:
+                present = await find_builder(kube, name, emit=_note)
+                if present is None:
                     raise unknown_builder(name, kube)
-                await _bootstrap(kube, name)
+                await _ensure(kube, name, present.architectures or await bootstrap_architectures(kube, present.known_spec(), _note))
             builder = await find_builder(kube, name, emit=_note)
             if builder is None:
                 raise unknown_builder(name, kube)
@@ -224,9 +227,8 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
         ]
         for pod in pool.pods:
             state = "terminating" if pod.terminating else "ready" if pod.ready else pod.phase.lower() or "pending"
-            lines.append(
-                f"  {pod.name}  node {pod.node or '-'}  {state}{'  outdated' if pod.outdated else ''}  {_version(answers.get(pod.name))}"
-            )
+            words = [pod.name, f"node {pod.node or '-'}", state, *(["outdated"] if pod.outdated else []), _version(answers.get(pod.name))]
+            lines.append("  " + "  ".join(words))
             platforms = _platforms((pod,), answers)
             if platforms:
                 lines.append(f"    platforms: {', '.join(platforms)}")

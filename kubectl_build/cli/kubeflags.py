@@ -62,7 +62,7 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def with_cluster_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_cluster_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Give `command` kubectl's flags: its parameter `cluster_args` receives a ClusterArgs."""
     signature = inspect.signature(command, eval_str=True)
     own = [p for name, p in signature.parameters.items() if name != "cluster_args"]
@@ -72,12 +72,12 @@ def with_cluster_flags(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> int:
         values = {name: kwargs.pop(name) for name in _FLAGS if name in kwargs}
         values["as_group"] = tuple(values.get("as_group") or ())
-        command(*args, cluster_args=ClusterArgs(**values), **kwargs)
+        return command(*args, cluster_args=ClusterArgs(**values), **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]  # what inspect.signature reads first
-    wrapper.__annotations__ = {p.name: p.annotation for p in own + added} | {"return": None}
-    del wrapper.__wrapped__  # type: ignore[attr-defined]  # or typer would read the annotations of the function beneath
+    wrapper.__annotations__ = {p.name: p.annotation for p in own + added} | {"return": int}
+    del wrapper.__wrapped__  # or typer would read the annotations of the function beneath
     return wrapper

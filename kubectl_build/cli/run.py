@@ -17,14 +17,14 @@ from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
 from kubectl_build.plan import Plan
+from kubectl_build.progress.display import Mode, open_display
 
 
 def run_build(
-    request: BuildRequest, cluster: ClusterArgs, *, mode: str, quiet: bool, iidfile: Path | None, metadata_file: Path | None
+    request: BuildRequest, cluster: ClusterArgs, *, mode: Mode, quiet: bool, iidfile: Path | None, metadata_file: Path | None
 ) -> int:
     """Build and tell. Returns the exit code; raises KubectlBuildError for the caller to show."""
     from kubectl_build.pipeline import build
-    from kubectl_build.progress.display import open_display
 
     async def work() -> int:
         async with open_display(mode, sys.stderr, environ=os.environ) as display, connected(cluster) as kube:

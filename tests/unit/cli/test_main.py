@@ -1,0 +1,125 @@
+"""From argv to an exit code: usage errors told in one sentence, before any cluster is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from kubectl_build.cli.build import app as build_app
+from kubectl_build.cli.buildkit import app as buildkit_app
+from kubectl_build.cli.main import run_app, run_async
+from kubectl_build.errors import KubectlBuildError, RegistryError, ungrouped
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--nope"], "no such option: --nope"),
+        ([], "missing argument"),
+        (["{ctx}", "extra"], "unexpected extra argument"),
+        (["{ctx}", "--platform", "linux/amd64,a/b/c/d"], 'platform "a/b/c/d" is not valid'),
+        (["{ctx}", "-t", "reg.example/UPPER"], 'image reference "reg.example/UPPER" is not valid'),
+        (["{ctx}/missing"], "does not exist"),
+        (["{ctx}/Dockerfile"], "is not a directory"),
+        (["-"], 'context "-" is not supported yet'),
+        (["{ctx}", "-f", "nowhere"], 'Dockerfile "nowhere" does not exist'),
+        (["{ctx}", "--push"], "a tag is needed to push"),
+        (["{ctx}", "-o", "type=registry"], "a tag is needed to push"),
+        (["{ctx}", "-o", "type=zip"], 'type "zip" is not known'),
+        (["{ctx}", "--load"], "--load is not possible"),
+        (["{ctx}", "--progress", "loud"], "'loud' is not one of"),
+        (["{ctx}", "-o", "type=docker,dest=x", "--platform", "linux/amd64,linux/arm64"], "output type docker holds one platform"),
+        (["{ctx}", "--iidfile", "{ctx}/no/dir/iid"], '--iidfile "'),
+        (["{ctx}", "--iidfile", "iid", "-o", "out"], "--iidfile needs an image"),
+    ],
+)
+def test_usage_error_is_told_in_one_sentence_with_exit_code_2(
+    args: list[str], words: str, context: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_app(build_app, "kubectl build", [arg.replace("{ctx}", str(context)) for arg in args])
+
+    told = capsys.readouterr()
+    assert code == 2
+    assert told.out == ""
+    assert words in told.err.lower() or words in told.err
+    assert told.err.startswith("error: ")
+    assert "Traceback" not in told.err
+
+
+def test_flags_stand_before_and_after_the_path(context: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = run_app(build_app, "kubectl build", ["--push", "--platform=linux/amd64", str(context)])
+    after = run_app(build_app, "kubectl build", [str(context), "--platform", "linux/amd64", "--push"])
+
+    assert before == after == 2
+    assert capsys.readouterr().err.count("a tag is needed to push") == 2
+
+
+@pytest.mark.parametrize("args", [["--help"], ["build", "-h"], ["create", "--help"], ["ls", "-h"], ["rm", "-h"], ["inspect", "-h"]])
+def test_help_is_on_stdout_with_exit_code_0(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(buildkit_app, "kubectl buildkit", args) == 0
+    assert "Usage: kubectl buildkit" in capsys.readouterr().out
+
+
+def test_old_image_id_is_removed_before_the_build(context: Path) -> None:
+    iid = context / "iid"
+    iid.write_text("sha256:old")
+
+    run_app(build_app, "kubectl build", [str(context), "--iidfile", str(iid), "--kubeconfig", str(context / "no-kubeconfig")])
+
+    assert not iid.exists()
+
+
+def test_command_line_imports_nothing_heavy_for_help() -> None:
+    heavy = {"grpc", "aiohttp", "kubernetes", "rich", "h2", "yaml"}
+    code = textwrap.dedent("""
+        import sys
+        from kubectl_build.cli.main import run_app
+        from kubectl_build.cli.buildkit import app
+        run_app(app, "kubectl buildkit", ["build", "--help"])
+        print(*sorted(name for name in sys.modules if "." not in name), file=sys.stderr)
+    """)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+
+    assert heavy & set(run.stderr.split()) == set()
+
+
+def test_first_signal_cancels_and_waits_for_the_clean_up() -> None:
+    cleaned: list[str] = []
+
+    async def work() -> int:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("yes")
+        return 0
+
+    assert run_async(work) == 143
+    assert cleaned == ["yes"]
+
+
+def test_error_of_a_group_is_told_rather_than_the_lost_connection_beside_it() -> None:
+    from kubectl_build.errors import ConnectionLost
+
+    with pytest.raises(RegistryError), ungrouped():
+        raise ExceptionGroup("several", [ConnectionLost("gone"), ExceptionGroup("inner", [RegistryError("refused")])])
+
+
+def test_every_error_class_has_a_documented_exit_code() -> None:
+    def classes(root: type[KubectlBuildError]) -> list[type[KubectlBuildError]]:
+        return [root, *(found for child in root.__subclasses__() for found in classes(child))]
+
+    assert {cls.exit_code for cls in classes(KubectlBuildError)} == {1, 2, 3, 4, 5, 6, 124}
