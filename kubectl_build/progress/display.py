@@ -1,0 +1,110 @@
+"""The one door of this package: opens the display that a build's events go to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Literal, Protocol, TextIO
+
+from kubectl_build.model.events import BuildEvent
+from kubectl_build.progress.output import Output, open_output
+from kubectl_build.progress.plain import PlainView
+from kubectl_build.progress.quiet import QuietView
+from kubectl_build.progress.rawjson import RawJsonView
+
+Mode = Literal["auto", "plain", "tty", "rawjson", "quiet"]
+
+_INTERVAL = 0.1
+"""Seconds between two pictures. BuildKit's own displays redraw as often."""
+
+
+class View(Protocol):
+    """Turns events into text for a stream. Pure: it does not know the time and writes nothing."""
+
+    def apply(self, event: BuildEvent, now: float) -> None:
+        """Takes over an event; cheap, since a build has hundreds of thousands."""
+
+    def refresh(self, now: float) -> str:
+        """What to write now; called some ten times a second, also when nothing has happened."""
+
+    def finish(self, now: float) -> str:
+        """What to write last."""
+
+
+class Display:
+    """Draws a build. `update` is a Sink: it neither blocks nor raises, whatever becomes of the terminal."""
+
+    def __init__(self, view: View, output: Output, loop: asyncio.AbstractEventLoop) -> None:
+        self._view = view
+        self._output = output
+        self._loop = loop
+        self._drawn = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def update(self, event: BuildEvent) -> None:
+        """Takes over an event. It is drawn at once, or with others a tenth of a second later. Belongs to the loop's thread;
+        events after the display is closed are dropped."""
+        if self._closed:
+            return
+        self._view.apply(event, time.time())
+        if self._loop.time() - self._drawn >= _INTERVAL:
+            self._draw()
+
+    def start(self) -> None:
+        """Draws the first picture and begins to redraw."""
+        self._draw()
+
+    def close(self) -> None:
+        """Draws the last picture."""
+        self._closed = True
+        if self._timer:
+            self._timer.cancel()
+        self._output.write(self._view.finish(time.time()))
+
+    def _draw(self) -> None:
+        # a picture that has not left yet is not followed by another: a slow terminal gets fewer pictures, not late ones
+        if self._output.idle:
+            self._output.write(self._view.refresh(time.time()))
+        self._drawn = self._loop.time()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_INTERVAL, self._draw)
+
+
+@asynccontextmanager
+async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str]) -> AsyncIterator[Display]:
+    """Opens the display of `mode` on `stream`. Leaving draws the complete last picture and waits until it is written.
+
+    auto is tty on a terminal that can move its cursor and outside of CI, else plain; tty where it is not possible is plain too.
+    """
+    async with open_output(stream) as output:
+        display = Display(_view(mode, stream, environ), output, asyncio.get_running_loop())
+        display.start()
+        try:
+            yield display
+        finally:
+            display.close()
+
+
+def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str]) -> View:
+    if mode == "rawjson":
+        return RawJsonView()
+    if mode == "quiet":
+        return QuietView()
+    wanted = mode == "tty" or (mode == "auto" and not environ.get("CI"))
+    if wanted and _can_draw(stream, environ):
+        from kubectl_build.progress.tty import TtyView  # costs the import of rich, which only this view needs
+
+        return TtyView(stream, environ, began=time.time())
+    return PlainView()
+
+
+def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """True for a terminal that can move its cursor."""
+    try:
+        return stream.isatty() and environ.get("TERM", "") not in ("dumb", "unknown")
+    except ValueError:  # the stream is closed
+        return False
