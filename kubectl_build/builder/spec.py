@@ -107,7 +107,8 @@ def merge(base: BuilderSpec, change: SpecChange) -> BuilderSpec:
         raise UsageError(f'security "{change.security}" is not known', hint="use one of: " + ", ".join(SECURITY_LEVELS))
     if change.replicas is not None and change.replicas < 1:
         raise UsageError(f'replicas "{change.replicas}" is not valid: a builder has at least one pod')
-    config_is_new = change.buildkitd_config is not None
+    # A new configuration brings its own files, or none.
+    files = base.client_files if change.buildkitd_config is None else {}
     return replace(
         base,
         image=_said(change.image, base.image),
@@ -118,7 +119,7 @@ def merge(base: BuilderSpec, change: SpecChange) -> BuilderSpec:
         env={**base.env, **(change.env or {})},
         buildkitd_config=_said(change.buildkitd_config, base.buildkitd_config),
         registries=_merge_registries(base.registries, change.registries or {}),
-        client_files=(change.client_files or {}) if config_is_new else base.client_files,
+        client_files=_said(change.client_files, files),
         qemu_install=_said(change.qemu_install, base.qemu_install),
         qemu_image=_said(change.qemu_image, base.qemu_image),
     )
