@@ -21,6 +21,8 @@ from kubectl_build.transport.pod import PodAddress, daemon_dialer
 _REASON_SECONDS = 3.0
 """How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
 
+_LOAD_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -89,3 +91,17 @@ async def active_builds(kube: KubeClient, pod: PodInfo) -> int:
     """How many builds the daemon of `pod` runs just now."""
     async with open_link(kube, pod) as link:
         return len(await link.client.history(active_only=True))
+
+
+async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
+    """How many builds each pod's daemon runs, by pod name; a pod that does not answer within some seconds is left out."""
+
+    async def ask(pod: PodInfo) -> int | None:
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                return await active_builds(kube, pod)
+        except (KubectlBuildError, TimeoutError):
+            return None
+
+    answers = await asyncio.gather(*(ask(pod) for pod in pods))
+    return {pod.name: count for pod, count in zip(pods, answers, strict=True) if count is not None}

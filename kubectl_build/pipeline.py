@@ -36,7 +36,7 @@ from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached,
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run as run_in_pod
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.daemons import Link, address, guarded, open_link
+from kubectl_build.daemons import Link, address, guarded, loads, open_link
 from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Sink
@@ -312,7 +312,12 @@ class _Work:
     async def link(self, pool: str) -> AsyncIterator[Link]:
         """Connect to a pod of `pool`, which is started if need be; the same context meets the same pod, so that it finds its cache."""
         pods = (await self._ensure([pool]))[pool]
-        pod = choose(pods, self.context_key, {})
+        if len(pods) > 1:
+            load = await loads(self.kube, pods)
+            pods = tuple(pod for pod in pods if pod.name in load) or pods
+            pod = choose(pods, self.context_key, load)
+        else:
+            pod = pods[0]
         async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
             yield link
 
