@@ -1,0 +1,222 @@
+"""The session's HTTP/2 connection, of which we are the server: no I/O, only bytes in, calls out, bytes to write out.
+
+What differs from h2's defaults, and why: every line of a .dockerignore is a header, so header lists may have 16 MiB in any number of
+CONTINUATION frames; their values are patterns and come with blanks at their ends; windows are large, since h2's throttle outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
+from h2.errors import ErrorCodes
+from h2.frame_buffer import FrameBuffer
+from hyperframe.frame import Frame
+
+from kubectl_build.errors import ProtocolError
+from kubectl_build.session.rpc import OK, metadata_of, response_headers, trailers
+from kubectl_build.session.stream import ServerStream
+
+MAX_HEADER_LIST: Final = 16 << 20
+WINDOW: Final = 16 << 20
+_ACKNOWLEDGE_AT: Final = 1 << 20
+WRITE_SIZE: Final = 256 << 10
+"""Bulk bytes in one write. PING, SETTINGS and Health wait for one write at most."""
+
+_URGENT_RESERVE: Final = 4096
+"""Bytes of the connection's window that bulk data leaves free, so that a Health answer always fits."""
+
+
+class Callbacks(Protocol):
+    """What the connection tells its owner, at once and from within `receive`."""
+
+    def call_started(self, stream_id: int, stream: ServerStream) -> None:
+        """The daemon made a call."""
+
+    def call_reset(self, stream_id: int) -> None:
+        """The daemon gave a call up."""
+
+
+class Connection:
+    """The protocol's state. After `receive` and whenever `wake` was called there may be something in `next_write`."""
+
+    def __init__(self, callbacks: Callbacks, *, wake: Callable[[], None]) -> None:
+        self._callbacks = callbacks
+        self._wake = wake
+        self._h2 = _h2_connection()
+        self._calls: dict[int, _Call] = {}
+        self._unacknowledged = 0
+        self.urgent_answers = 0
+        """Urgent calls whose whole answer has been handed out by `next_write`."""
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the daemon. Raises ProtocolError."""
+        try:
+            events = self._h2.receive_data(data)
+        except h2.exceptions.ProtocolError as exc:
+            raise ProtocolError(f"the builder's daemon broke HTTP/2 in the session: {exc}") from exc
+        for event in events:
+            self._handle(event)
+        self._wake()
+
+    def finish(self, stream_id: int, code: int = OK, message: str = "") -> None:
+        """End a call with a status, behind what is queued for it. Nothing happens when the daemon has given it up."""
+        if call := self._calls.get(stream_id):
+            call.status = (code, message)
+            self._wake()
+
+    def mark_urgent(self, stream_id: int) -> None:
+        """Let this call's answer go before all bulk data."""
+        self._calls[stream_id].urgent = True
+
+    def next_write(self) -> bytes:
+        """Return what is to be written now, b"" for nothing: control frames, urgent answers, then at most WRITE_SIZE of the rest."""
+        budget = WRITE_SIZE
+        for stream_id, call in list(self._calls.items()):
+            if call.urgent:
+                self._push(stream_id, call, budget, reserve=0)
+        for stream_id, call in list(self._calls.items()):
+            if budget <= 0:
+                break
+            if not call.urgent:
+                used = self._push(stream_id, call, budget, reserve=_URGENT_RESERVE)
+                budget -= used
+                if used and stream_id in self._calls:  # to the end of the line
+                    self._calls[stream_id] = self._calls.pop(stream_id)
+        return self._h2.data_to_send()
+
+    def _push(self, stream_id: int, call: _Call, budget: int, *, reserve: int) -> int:
+        """Move queued bytes of a call into h2 as far as windows and budget allow; end the call when it is done. Return the bytes moved."""
+        connection = self._h2
+        stream = call.stream
+        sent = 0
+        if not call.headers_sent and (stream.outgoing or call.status):
+            connection.send_headers(stream_id, response_headers())
+            call.headers_sent = True
+        while stream.outgoing and sent < budget:
+            window = min(
+                connection.local_flow_control_window(stream_id),
+                connection.outbound_flow_control_window - reserve,
+                connection.max_outbound_frame_size,
+            )
+            if window <= 0:
+                break
+            chunk = stream.take(window)
+            connection.send_data(stream_id, chunk)
+            sent += len(chunk)
+        if call.status is not None and not stream.outgoing:
+            self._end(stream_id, call, *call.status)
+        return sent
+
+    def _end(self, stream_id: int, call: _Call, code: int, message: str) -> None:
+        self._h2.send_headers(stream_id, trailers(code, message), end_stream=True)
+        if not call.remote_ended:  # the daemon may stop sending: nobody reads it any more
+            self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+        del self._calls[stream_id]
+        self.urgent_answers += call.urgent
+
+    def _handle(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.DataReceived():
+                self._data(event)
+            case h2.events.RequestReceived():
+                self._request(event)
+            case h2.events.StreamEnded():
+                if call := self._calls.get(event.stream_id):
+                    call.remote_ended = True
+                    call.stream.feed_end()
+            case h2.events.StreamReset():
+                if self._calls.pop(event.stream_id, None):
+                    self._callbacks.call_reset(event.stream_id)
+            case _:
+                pass  # settings, pings, windows: h2 has answered them, and the next write uses them
+
+    def _request(self, event: h2.events.RequestReceived) -> None:
+        stream_id = event.stream_id
+        metadata = metadata_of(event.headers)
+        stream = ServerStream(
+            metadata.get(":path", [""])[0], metadata, wake=self._wake, consumed=lambda count: self._consumed(stream_id, count)
+        )
+        self._calls[stream_id] = _Call(stream)
+        self._callbacks.call_started(stream_id, stream)
+
+    def _data(self, event: h2.events.DataReceived) -> None:
+        # The connection's window is given back at once, so that one slow handler starves nobody; a stream's when its handler has read.
+        self._unacknowledged += event.flow_controlled_length
+        if self._unacknowledged >= _ACKNOWLEDGE_AT:
+            self._h2.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+        if call := self._calls.get(event.stream_id):
+            call.unread_padding += event.flow_controlled_length - len(event.data)
+            call.stream.feed(event.data)
+
+    def _consumed(self, stream_id: int, count: int) -> None:
+        call = self._calls.get(stream_id)
+        if call is None or call.remote_ended:
+            return
+        call.unacknowledged += count + call.unread_padding
+        call.unread_padding = 0
+        if call.unacknowledged >= _ACKNOWLEDGE_AT:
+            self._h2.increment_flow_control_window(call.unacknowledged, stream_id)
+            call.unacknowledged = 0
+            self._wake()
+
+
+class _Call:
+    __slots__ = ("headers_sent", "remote_ended", "status", "stream", "unacknowledged", "unread_padding", "urgent")
+
+    def __init__(self, stream: ServerStream) -> None:
+        self.stream = stream
+        self.status: tuple[int, str] | None = None
+        self.headers_sent = False
+        self.remote_ended = False
+        self.urgent = False
+        self.unacknowledged = 0
+        self.unread_padding = 0
+
+
+def _h2_connection() -> h2.connection.H2Connection:
+    connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    connection.local_settings = h2.settings.Settings(
+        client=False,
+        initial_values={
+            h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+            h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1000,
+        },
+    )
+    connection.decoder.max_header_list_size = MAX_HEADER_LIST
+    connection.incoming_buffer = _LongHeaders(server=True)
+    connection.incoming_buffer.max_frame_size = connection.max_inbound_frame_size
+    connection.initiate_connection()
+    connection.increment_flow_control_window(WINDOW)
+    return connection
+
+
+class _LongHeaders(FrameBuffer):
+    """h2's frame reader without its limit of 64 CONTINUATION frames: what has come of a header block is kept as one frame."""
+
+    def _update_header_buffer(self, f: Frame | None) -> Frame | None:
+        complete = super()._update_header_buffer(f)
+        parts = self._headers_buffer
+        if len(parts) >= 32:
+            first = parts[0]
+            first.data = b"".join(part.data for part in parts)
+            if len(first.data) > MAX_HEADER_LIST:
+                raise h2.exceptions.ProtocolError(f"a header block of more than {MAX_HEADER_LIST} bytes")
+            self._headers_buffer = [first]
+        return complete

@@ -1,0 +1,163 @@
+"""Reads the files of a context that the daemon asks for, and notices those that are no longer what was announced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from array import array
+from collections import deque
+from typing import Final
+
+from kubectl_build.errors import ContextChanged, UsageError
+from kubectl_build.fsutil import packets
+from kubectl_build.fsutil.stat import Stat
+from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError, data_frame_prefix
+
+CHUNK: Final = 256 << 10
+"""File bytes in one packet. The daemon takes messages of up to 16 MiB."""
+
+_BATCH: Final = 512 << 10
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOT_A_FILE: Final = -1
+
+
+class FileReader:
+    """The announced entries by number, and the queue of those that were asked for.
+
+    `add` and `read` are for threads; at most one of each runs at a time. `request` is for the event loop.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._paths: list[str] = []
+        self._sizes = array("q")  # three columns in place of an object for each of perhaps 200,000 files
+        self._times = array("q")
+        self._queue: deque[int] = deque()
+        self._file: _OpenFile | None = None
+        self._lock = threading.Lock()  # a cancelled transfer is closed while its thread may still be reading
+        self._closed = False
+        self.files_sent = 0
+        self.bytes_sent = 0
+
+    def add(self, stat: Stat) -> None:
+        """Give the next number to an entry that is announced."""
+        self._paths.append(stat.path if stat.has_data else "")
+        self._sizes.append(stat.size if stat.has_data else _NOT_A_FILE)
+        self._times.append(stat.mod_time)
+
+    def request(self, file_id: int) -> None:
+        """Queue a file. Raises RpcError for a number that stands for no file or was asked for before."""
+        if file_id >= len(self._paths) or not self._paths[file_id]:
+            raise RpcError(INVALID_ARGUMENT, f"invalid file id {file_id}")
+        self._queue.append(file_id)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued and nothing half sent."""
+        return self._file is None and not self._queue
+
+    def read(self) -> bytes:
+        """Return some packets of what is queued, with their prefixes; b"" for none. Blocking.
+
+        Raises ContextChanged or UsageError that names the file.
+        """
+        with self._lock:
+            return self._read()
+
+    def _read(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while size < _BATCH and not self._closed:
+            if self._file is None:
+                if not self._queue:
+                    break
+                self._file = self._open(self._queue.popleft())
+            data = self._file.read()
+            head = packets.encode_data_head(self._file.id, len(data))
+            parts += (data_frame_prefix(len(head) + len(data)), head, data)
+            size += len(head) + len(data) + 5
+            self.bytes_sent += len(data)
+            if not data:
+                self._file.close()
+                self._file = None
+                self.files_sent += 1
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close what is open, and read nothing any more. Waits for a `read` in progress."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _open(self, file_id: int) -> _OpenFile:
+        path = self._paths[file_id]
+        self._paths[file_id] = ""
+        return _OpenFile(file_id, f"{self._root}/{path}", self._sizes[file_id], self._times[file_id])
+
+
+class _OpenFile:
+    """One file while it is sent. It must have the announced size and time when it is opened, and still have them when it has been read."""
+
+    def __init__(self, file_id: int, path: str, size: int, mod_time: int) -> None:
+        self.id = file_id
+        self._path = path
+        self._left = size
+        self._announced = (size, mod_time)
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(path, _FLAGS)
+        except OSError as exc:
+            if exc.errno == errno.ENXIO:  # a socket, which is sent as an empty file
+                return
+            if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise _changed(path, "was removed") from exc
+            if exc.errno == errno.ELOOP:
+                raise _changed(path, "became a symbolic link") from exc
+            raise _unreadable(path, exc) from exc
+        try:
+            self._check(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> bytes:
+        """Return the next CHUNK, b"" at the end."""
+        if self._descriptor is None or not self._left:
+            return b""
+        try:
+            data = os.read(self._descriptor, min(CHUNK, self._left))
+        except OSError as exc:
+            raise _unreadable(self._path, exc) from exc
+        self._left -= len(data)
+        if not data or not self._left:
+            self._check(self._descriptor)
+        if not data:
+            raise _changed(self._path, "became shorter")
+        return data
+
+    def _check(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if (status.st_size, status.st_mtime_ns) != self._announced:
+            raise _changed(self._path, "changed")
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _changed(path: str, how: str) -> ContextChanged:
+    return ContextChanged(
+        f'"{path}" {how} while the context was sent to the builder',
+        hint="run the build again when nothing writes to the context, or exclude the file in .dockerignore",
+    )
+
+
+def _unreadable(path: str, exc: OSError) -> UsageError:
+    return UsageError(
+        f'"{path}" cannot be read: {(exc.strerror or "unknown error").lower()}',
+        hint="change its permissions or exclude it in .dockerignore",
+    )

@@ -1,0 +1,175 @@
+"""A client's session with one daemon: the calls of the daemon on the attachables, carried by Control.Session."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.model.stream import ByteStream
+from kubectl_build.session.connection import Connection
+from kubectl_build.session.rpc import OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
+from kubectl_build.session.stream import ServerStream
+
+HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
+_SERVING: Final = frame(b"\x08\x01")  # grpc.health.v1.HealthCheckResponse{status: SERVING}
+
+HEALTH_LIMIT: Final = 15.0
+"""Seconds without a Health check after which the link is lost. The daemon checks every 5 s (BuildKit, session/grpc.go)."""
+
+WRITE_LIMIT: Final = 60.0
+"""Seconds that one write may take. The daemon gives a session up that does not answer for about 40."""
+
+_TICK: Final = 1.0
+
+
+class Session:
+    """The attachables of one client under one ID. `serve` is called once, for one connection."""
+
+    def __init__(self, *, shared_key: str, attachables: Sequence[Attachable], id: str | None = None) -> None:
+        """`shared_key` tells the daemon whose earlier context a context may be compared with (session.shared_key)."""
+        self.id = id or "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(25))
+        self.shared_key = shared_key
+        self.failure: KubectlBuildError | None = None
+        """The first error of a handler that the user should see in place of what the daemon makes of it."""
+        methods: dict[str, Handler] = {HEALTH_METHOD: _check}
+        for attachable in attachables:
+            methods.update(attachable.methods)
+        self._methods: Mapping[str, Handler] = methods
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of Control.Session."""
+        return (
+            ("x-docker-expose-session-uuid", self.id),
+            ("x-docker-expose-session-sharedkey", self.shared_key),
+            *(("x-docker-expose-session-grpc-method", method) for method in self._methods),
+        )
+
+    async def serve(self, pipe: ByteStream) -> None:
+        """Answer the daemon until it ends the pipe. The pipe stays the caller's, who closes it.
+
+        Raises ConnectionLost when the pipe breaks or no Health check has come for HEALTH_LIMIT after our last answer has left,
+        ProtocolError when the daemon breaks HTTP/2. Cancelling it cancels the calls in progress.
+        """
+        server = _Server(self, self._methods, pipe)
+        try:
+            await server.run()
+        except BaseExceptionGroup as group:
+            known, other = group.split(KubectlBuildError)
+            if known is None or other is not None:
+                raise
+            raise _first(known) from group
+
+    def note_failure(self, failure: KubectlBuildError) -> None:
+        """Remember a handler's error, unless there was one before."""
+        if self.failure is None:
+            self.failure = failure
+
+
+class _Server:
+    def __init__(self, session: Session, methods: Mapping[str, Handler], pipe: ByteStream) -> None:
+        self._session = session
+        self._methods = methods
+        self._pipe = pipe
+        self._wake = asyncio.Event()
+        self._connection = Connection(self, wake=self._wake.set)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
+        self._health_asked = 0
+        self._health_answered = 0
+        self._silence = 0.0
+        self._write_began: float | None = None
+
+    async def run(self) -> None:
+        async with self._group as group:
+            helpers = [group.create_task(self._write(), name="session write"), group.create_task(self._watch(), name="session watch")]
+            await self._read()
+            for task in (*helpers, *self._tasks.values()):
+                task.cancel()
+
+    async def _read(self) -> None:
+        while data := await self._pipe.receive():
+            self._connection.receive(data)
+
+    async def _write(self) -> None:
+        while True:
+            while data := self._connection.next_write():
+                answers = self._connection.urgent_answers
+                await self._send(data)
+                if answers != self._health_answered:
+                    self._health_answered = answers
+                    self._silence = 0.0
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(WRITE_LIMIT):
+                await self._pipe.send(data)
+        except TimeoutError as exc:
+            raise ConnectionLost(f"the builder has taken no data for {WRITE_LIMIT:.0f} s") from exc
+
+    async def _watch(self) -> None:
+        """Count the seconds of silence. Ours do not count: after a pause of this process what the daemon sent meanwhile is still unread."""
+        loop = asyncio.get_running_loop()
+        while self._silence < HEALTH_LIMIT:
+            before = loop.time()
+            await asyncio.sleep(_TICK)
+            if self._health_asked == self._health_answered:
+                self._silence += min(loop.time() - before, 2 * _TICK)
+        raise ConnectionLost(
+            f"the builder has not asked for this client's health for {HEALTH_LIMIT:.0f} s, although it does so every 5 s",
+            hint="the network or the builder's pod may be gone; run the same command again: finished steps are cached",
+        )
+
+    def call_started(self, stream_id: int, stream: ServerStream) -> None:
+        """Callbacks.call_started."""
+        if stream.method == HEALTH_METHOD:
+            self._connection.mark_urgent(stream_id)
+            self._health_asked += 1
+        task = self._group.create_task(self._answer(stream_id, stream), name=f"session {stream.method}")
+        self._tasks[stream_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(stream_id, None))
+
+    def call_reset(self, stream_id: int) -> None:
+        """Callbacks.call_reset."""
+        if task := self._tasks.get(stream_id):
+            task.cancel()
+
+    async def _answer(self, stream_id: int, stream: ServerStream) -> None:
+        handler = self._methods.get(stream.method)
+        try:
+            if handler is None:
+                raise RpcError(UNIMPLEMENTED, f"this client does not serve {stream.method}")
+            await handler(stream)
+        except RpcError as exc:
+            self._connection.finish(stream_id, exc.code, exc.message)
+        except KubectlBuildError as exc:
+            self._session.note_failure(exc)
+            self._connection.finish(stream_id, UNKNOWN, exc.message)
+        except ExceptionGroup as group:
+            known, other = group.split((KubectlBuildError, RpcError))
+            if known is None or other is not None:
+                raise
+            first = _first(known)
+            if isinstance(first, KubectlBuildError):
+                self._session.note_failure(first)
+            self._connection.finish(stream_id, getattr(first, "code", UNKNOWN), str(first))
+        else:
+            self._connection.finish(stream_id, OK)
+
+
+async def _check(stream: ServerStream) -> None:
+    await stream.receive_one()
+    await stream.send(_SERVING)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception in a tree of groups."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
