@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,7 +117,9 @@ class ExecPlugin:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                with suppress(TimeoutError):  # a child of its own may hold the pipes
+                    async with asyncio.timeout(1):
+                        await process.wait()
         if process.returncode:
             said = (stderr or b"").decode(errors="replace").strip()[-_STDERR_SHOWN:]
             raise ConfigError(f"{self._name} failed with exit code {process.returncode}" + (f": {said}" if said else ""))

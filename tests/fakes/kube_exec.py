@@ -90,6 +90,7 @@ async def local_process(call: ExecCall) -> int:
     finally:
         if process.returncode is None:
             process.kill()
+            await asyncio.wait([asyncio.ensure_future(stream.read()) for stream in (process.stdout, process.stderr)])
             await process.wait()
 
 

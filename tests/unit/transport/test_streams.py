@@ -118,7 +118,7 @@ async def test_tcp_dialer_to_a_closed_port_names_address_and_cause() -> None:
 
 
 async def test_tcp_dialer_to_an_unknown_name_says_so() -> None:
-    with pytest.raises(DialError, match='the name "nowhere.invalid" is not known'):
+    with pytest.raises(DialError, match=r'the name "nowhere\.invalid" is not known'):
         await tcp_direct_dialer("nowhere.invalid", 1)()
 
 
