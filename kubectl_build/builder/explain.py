@@ -141,7 +141,7 @@ def _explain_container(pod: JsonObject, state: JsonObject, events: Sequence[Json
     ended = (state.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" or (reason == "" and ended and not state.get("ready")):
         return _explain_crash(pod, container, ended, again=reason == "CrashLoopBackOff")
-    if (state.get("state") or {}).get("running") and not state.get("ready"):
+    if "running" in (state.get("state") or {}) and not state.get("ready"):
         doing = "registers emulators" if container == names.INIT_CONTAINER else "is starting"
         return Diagnosis(text=f"{container} of pod {name} {doing}")
     return None

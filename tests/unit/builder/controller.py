@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from kubectl_build.builder.follow import follow
-from kubectl_build.cluster.client import PODS, STATEFULSETS, KubeClient, open_client
+from kubectl_build.cluster.client import PODS, STATEFULSETS, KubeClient, Resource, open_client
 from kubectl_build.model.json import JsonObject
 from tests.fakes.kube_api import FakeKubeApi
 
@@ -38,26 +38,30 @@ def waiting(reason: str, message: str) -> MakeStatus:
 
 
 @asynccontextmanager
-async def run_controller(api: FakeKubeApi, make_status: MakeStatus | None = ready) -> AsyncIterator[None]:
-    """Make the pods of every StatefulSet in namespace default until the block ends; with None for `make_status`, no pod is ever made."""
+async def run_controller(api: FakeKubeApi, make_status: MakeStatus = ready) -> AsyncIterator[None]:
+    """Make the pods of every StatefulSet until the block ends."""
+
+    async def reconcile_on_changes(client: KubeClient, resource: Resource) -> None:
+        async with aclosing(follow(client, resource)) as snapshots:
+            async for _snapshot in snapshots:
+                _reconcile(api, make_status)
+
     async with open_client(api.connection()) as client, asyncio.TaskGroup() as group:
-        task = group.create_task(_control(client, api, make_status))
+        tasks = [group.create_task(reconcile_on_changes(client, resource)) for resource in (STATEFULSETS, PODS)]
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
-async def _control(client: KubeClient, api: FakeKubeApi, make_status: MakeStatus | None) -> None:
-    async with aclosing(follow(client, STATEFULSETS)) as snapshots:
-        async for sets in snapshots:
-            for name, item in sets.items():
-                if make_status is not None:
-                    for ordinal in range(item["spec"].get("replicas", 1)):
-                        _make_pod(api, item, f"{name}-{ordinal}", make_status)
-            owners = {item["metadata"]["uid"] for item in sets.values()}
-            for (kind, _, pod_name), pod in list(api.objects.items()):
-                references = pod["metadata"].get("ownerReferences") or ()
-                if kind == PODS.qualified and references and references[0]["uid"] not in owners:
-                    api.remove(PODS, pod_name)
+def _reconcile(api: FakeKubeApi, make_status: MakeStatus) -> None:
+    sets = {item["metadata"]["uid"]: item for (kind, *_), item in api.objects.items() if kind == STATEFULSETS.qualified}
+    for (kind, _, name), pod in list(api.objects.items()):
+        owners = pod["metadata"].get("ownerReferences") or ()
+        if kind == PODS.qualified and owners and owners[0]["uid"] not in sets:
+            api.remove(PODS, name)
+    for item in sets.values():
+        for ordinal in range(item["spec"].get("replicas", 1)):
+            _make_pod(api, item, f"{item['metadata']['name']}-{ordinal}", make_status)
 
 
 def _make_pod(api: FakeKubeApi, owner: JsonObject, name: str, make_status: MakeStatus) -> None:

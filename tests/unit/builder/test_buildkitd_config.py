@@ -25,9 +25,7 @@ CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 def _spec_of(path: Path) -> BuilderSpec:
     config = load_buildkitd_config(path)
-    return merge(
-        BuilderSpec(), SpecChange(buildkitd_config=config.text, registries=config.registries, client_files=config.client_files)
-    )
+    return merge(BuilderSpec(), SpecChange(buildkitd_config=config.text, registries=config.registries, client_files=config.client_files))
 
 
 def test_user_file_reaches_the_pod_with_its_certificates_under_new_paths(tmp_path: Path) -> None:
@@ -95,7 +93,11 @@ def test_certificate_directory_is_read_as_buildkit_reads_it(tmp_path: Path) -> N
 def test_pod_file_gives_the_same_settings_back(tmp_path: Path) -> None:
     """For users who may read pods only: buildkitd.toml and the authorities come by exec."""
     spec = BuilderSpec(
-        registries={"r:5000": RegistrySettings(ca=CA, insecure=True), "m": RegistrySettings(http=True), "d": RegistrySettings(mirrors=("m",))}
+        registries={
+            "r:5000": RegistrySettings(ca=CA, insecure=True),
+            "m": RegistrySettings(http=True),
+            "d": RegistrySettings(mirrors=("m",)),
+        }
     )
     text = render_buildkitd_config(spec)
 

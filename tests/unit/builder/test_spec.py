@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_build.builder.names import check_builder_name
-from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings, SpecChange, merge, pool_architectures, registry_trust, runs_arm32
+from kubectl_build.builder.spec import (
+    BuilderSpec,
+    ClientFile,
+    RegistrySettings,
+    SpecChange,
+    merge,
+    pool_architectures,
+    registry_trust,
+    runs_arm32,
+)
 from kubectl_build.builder.spec_yaml import dump_spec, parse_spec
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.platform import parse_platforms

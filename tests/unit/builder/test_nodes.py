@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubectl_build.builder.nodes import count_nodes, has_node, usable_architecture
+from kubectl_build.cluster.client import NODES, KubeClient
+from kubectl_build.model.json import JsonObject
+from tests.fakes.kube_api import FakeKubeApi
+from tests.unit.builder.conftest import Notes
+
+
+def _node(name: str, architecture: str, *, ready: str = "True", **spec: Any) -> JsonObject:
+    labels = {"kubernetes.io/arch": architecture, "kubernetes.io/os": "linux"}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+def _taint(key: str, value: str, effect: str) -> JsonObject:
+    return {"key": key, "value": value, "effect": effect}
+
+
+@pytest.mark.parametrize(
+    ("node", "architecture"),
+    [
+        (_node("n", "arm64"), "arm64"),
+        (_node("n", "arm64", unschedulable=True), ""),
+        (_node("n", "arm64", ready="False"), ""),
+        (_node("n", "arm64", ready="Unknown"), ""),
+        (_node("n", "arm64", taints=[_taint("kubernetes.io/arch", "arm64", "NoSchedule")]), "arm64"),
+        (_node("n", "arm64", taints=[_taint("kubernetes.io/arch", "amd64", "NoSchedule")]), ""),
+        (_node("n", "arm64", taints=[_taint("kubernetes.io/arch", "arm64", "NoExecute")]), ""),
+        (_node("n", "arm64", taints=[_taint("gpu", "", "PreferNoSchedule")]), "arm64"),
+        (_node("n", "amd64", taints=[{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]), ""),
+        ({"metadata": {"name": "n"}}, ""),
+    ],
+)
+def test_node_counts_when_a_builder_can_be_scheduled_there(node: JsonObject, architecture: str) -> None:
+    assert usable_architecture(node) == architecture
+
+
+async def test_count_nodes_counts_usable_ones_by_architecture(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    for number in range(3):
+        api.add(NODES, _node(f"a{number}", "amd64"))
+    api.add(NODES, _node("b", "arm64"))
+    api.add(NODES, _node("c", "arm64", unschedulable=True))
+    api.add(NODES, _node("d", "s390x", ready="False"))
+
+    assert await count_nodes(client, notes) == {"amd64": 3, "arm64": 1}
+    assert notes == []
+
+
+async def test_has_node_stops_at_the_first_page_that_fits(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    for number in range(501):
+        api.add(NODES, _node(f"{number:03}", "amd64"))
+
+    assert await has_node(client, "amd64", notes) is True
+    assert len(api.requests) == 1
+    assert await has_node(client, "arm64", notes) is False
+
+
+async def test_nodes_that_may_not_be_listed_are_unknown_with_a_note(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    api.fail("GET", "/nodes", 403)
+
+    assert await count_nodes(client, notes) is None
+    assert await has_node(client, "arm64", notes) is None
+    assert notes.texts == ["the architectures of the nodes are not known: you may not list nodes"] * 2
