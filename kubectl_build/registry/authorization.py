@@ -1,0 +1,151 @@
+"""How a registry wants to be told who we are: challenges, Basic, and Bearer tokens of a token server.
+
+Follows RFC 9110 (11.6.1), the distribution project's token and oauth2 specifications, and for what a realm may be go-containerregistry's
+transport/bearer.go: a registry names the server that gets the login, so it must not be able to name any.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from yarl import URL
+
+from kubectl_build.errors import RegistryError
+from kubectl_build.model.credentials import Credentials, Keychain
+from kubectl_build.registry.answers import refusal
+from kubectl_build.registry.http import Http, Response
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,|$)')
+_SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:\s+|$)")
+_CLIENT_ID = "kubectl-build"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """One way to log in that a server offers. `scheme` and the names of `parameters` are in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
+    """Read WWW-Authenticate headers, each of which may hold several challenges. What cannot be read ends its header."""
+    found = []
+    for header in headers:
+        position = 0
+        while scheme := _SCHEME.match(header, position):
+            position = scheme.end()
+            parameters: dict[str, str] = {}
+            while parameter := _PARAMETER.match(header, position):
+                position = parameter.end()
+                quoted, plain = parameter.group(2), parameter.group(3)
+                parameters[parameter.group(1).lower()] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            found.append(Challenge(scheme=scheme.group(1).lower(), parameters=parameters))
+    return found
+
+
+class Authorizer:
+    """Keeps what to send as Authorization for each repository and set of actions, and learns it from challenges."""
+
+    def __init__(self, http: Http, registry: str, keychain: Keychain) -> None:
+        self._http = http
+        self._registry = registry
+        self._keychain = keychain
+        self._known: dict[tuple[str, str], str] = {}
+
+    def header(self, repository: str, actions: str) -> dict[str, str]:
+        """The header to send now; none before a challenge was answered."""
+        value = self._known.get((repository, actions))
+        return {"Authorization": value} if value else {}
+
+    async def answer(self, response: Response, repository: str, actions: str) -> bool:
+        """Take up the challenge of a 401. Returns False when there is no login, or none that the registry takes, to answer it with.
+
+        Raises RegistryError when the token server refuses or is not one that may be trusted; ConfigError from the keychain.
+        """
+        challenges = {challenge.scheme: challenge for challenge in reversed(parse_challenges(response.challenges))}
+        credentials = await self._keychain.resolve(self._registry, repository)
+        value = None
+        if "bearer" in challenges:
+            if credentials is not None and credentials.registry_token:
+                value = f"Bearer {credentials.registry_token}"
+            else:
+                value = f"Bearer {await self._token(challenges['bearer'], response.url, repository, actions, credentials)}"
+        elif "basic" in challenges and credentials is not None and credentials.username:
+            value = _basic(credentials)
+        if value is None or value == self._known.get((repository, actions)):
+            return False
+        self._known[repository, actions] = value
+        return True
+
+    async def _token(self, challenge: Challenge, asked: URL, repository: str, actions: str, credentials: Credentials | None) -> str:
+        realm = self._realm(challenge.parameters.get("realm", ""), asked)
+        query = {"scope": challenge.parameters.get("scope") or f"repository:{repository}:{actions}"}
+        if service := challenge.parameters.get("service"):
+            query["service"] = service
+        if credentials is not None and not credentials.username and credentials.secret:
+            form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, "refresh_token": credentials.secret, **query}
+            response = await self._http.send("POST", realm, headers={}, body=urlencode(form).encode(), form=True)
+        else:
+            headers = {"Authorization": _basic(credentials)} if credentials is not None and credentials.username else {}
+            response = await self._http.send("GET", realm.update_query(query), headers=headers)
+        if response.status != 200:
+            raise refusal(response, self._registry, repository, actions, logged_in=credentials is not None)
+        return self._read_token(response)
+
+    def _read_token(self, response: Response) -> str:
+        try:
+            document = json.loads(response.body)
+            token = document.get("token") or document.get("access_token")
+        except (ValueError, AttributeError):
+            token = None
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise RegistryError(f'the token server {response.url.host} of registry "{self._registry}" answered no token')
+        return token
+
+    def _realm(self, text: str, asked: URL) -> URL:
+        """The token server's URL, if a registry asked at `asked` may have our login sent there."""
+        realm = URL()
+        try:
+            realm = URL(text)
+            problem = forbidden_target(realm, asked)
+        except ValueError:
+            problem = "it is not a URL"
+        if problem:
+            raise RegistryError(f'registry "{self._registry}" names the token server "{text[:256]}", which gets no login: {problem}')
+        return realm
+
+
+def forbidden_target(url: URL, asked: URL) -> str:
+    """Why a server asked at `asked` may not send us on to `url`, "" when it may."""
+    if url.scheme not in ("http", "https") or not url.host:
+        return "it is not an http or https URL"
+    if url.user or url.password:
+        return "it has a login in it"
+    if url.scheme == "http" and asked.scheme == "https":
+        return "it is plain HTTP, and the registry is not"
+    if url.host != asked.host and is_local(url.host) and not is_local(asked.host or ""):
+        return "it is an address of the machine that asks"
+    return ""
+
+
+def is_local(host: str) -> bool:
+    """Whether `host` (no port) is this machine, or an address that is only meaningful beside it (link-local, unspecified, multicast)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+
+
+def _basic(credentials: Credentials) -> str:
+    return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
