@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_build.model.events import StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
+from kubectl_build.model.events import StatusUpdate, Vertex, VertexGroup, VertexLog, VertexStatus, VertexWarning
 from kubectl_build.proto import control_pb2
 
 
@@ -24,6 +24,9 @@ def status_update(message: control_pb2.StatusResponse, *, pool: str = "") -> Sta
                 started=_seconds(v, "started"),
                 completed=_seconds(v, "completed"),
                 error=v.error,
+                group=VertexGroup(id=v.progressGroup.id, name=v.progressGroup.name, weak=v.progressGroup.weak)
+                if v.HasField("progressGroup")
+                else None,
             )
             for v in message.vertexes
         ),
@@ -34,6 +37,7 @@ def status_update(message: control_pb2.StatusResponse, *, pool: str = "") -> Sta
                 name=s.name,
                 current=s.current,
                 total=s.total,
+                timestamp=_seconds(s, "timestamp"),
                 started=_seconds(s, "started"),
                 completed=_seconds(s, "completed"),
             )

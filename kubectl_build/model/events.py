@@ -94,7 +94,16 @@ class Note:
     pool: str = ""
 
 
-BuildEvent = StatusUpdate | Note
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The plan for one platform ("linux/arm64"), told before its steps: the pool that builds it, and how ("native", "cross", "QEMU")."""
+
+    platform: str
+    mode: str
+    pool: str
+
+
+BuildEvent = StatusUpdate | Note | Placed
 
 Sink = Callable[[BuildEvent], None]
 """Takes events as they happen. Never blocks and never raises."""

@@ -95,7 +95,7 @@ class Picture:
             return []
         lines = [self._headline(self._outcome(), now, width)]
         for step in self._state.order:
-            lines.append(self._step(step, now, width))
+            lines.append(self._step(step, now, width, final=True))
             lines += [self._status(step, status, now, width) for status in step.shown_statuses if not status.id.startswith(_LAYER_PREFIXES)]
             lines += [self._row(Text(f"   {self._glyphs.warning} {clean_line(w.short)}", "yellow"), "", width) for w in step.warnings]
             if step.failed:
@@ -160,13 +160,15 @@ class Picture:
             lines += [self._log(line.text, width) for line in shown]
         return lines
 
-    def _step(self, step: Step, now: float, width: int) -> Text:
+    def _step(self, step: Step, now: float, width: int, *, final: bool = False) -> Text:
         glyphs = self._glyphs
         right = _duration(self._state.seconds(step, now))
         if step.failed:
             sign, style = glyphs.failed, "red"
         elif step.canceled:
             sign, style, right = glyphs.canceled, "yellow", "canceled"
+        elif step.running and final:
+            sign, style, right = glyphs.canceled, "yellow", "stopped"
         elif step.running:
             sign, style = glyphs.running[int(now * 10) % len(glyphs.running)], "cyan"
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubectl_build.model.events import BuildEvent, Note, VertexStatus
+from kubectl_build.model.events import BuildEvent, Note, Placed, VertexStatus
 from kubectl_build.progress.escape import clean, clean_line
 from kubectl_build.progress.state import State, Step, StepKey
 from kubectl_build.progress.units import format_amount, format_log_time
@@ -48,6 +48,9 @@ class PlainView:
             if self._state.note(event) and not (event.level == "wait" and self._said(event)):
                 self._show_next(now)
                 self._printer.note(event)
+            return
+        if isinstance(event, Placed):
+            self._state.place(event)
             return
         self._said_waits.pop("", None)
         self._said_waits.pop(event.pool, None)

@@ -30,7 +30,7 @@ class RawJsonView:
         """Takes over an event."""
         if isinstance(event, StatusUpdate):
             self._lines.append(_status(event, now))
-        elif event.text:
+        elif isinstance(event, Note) and event.text:
             self._note(event, now)
 
     def refresh(self, now: float) -> str:

@@ -6,16 +6,19 @@ whose daemons may report the same digest and whose clocks may differ, and the no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kubectl_build.model.events import Note, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
+from kubectl_build.model.events import Note, Placed, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
 from kubectl_build.progress.escape import LogDecoder, clean, clean_line
 
 StepKey = tuple[str, str]
 """The pool, and the vertex's digest or its group's id."""
 
 _CANCELED = "context canceled"
+_DOCKERFILE_STEP = re.compile(r"\[(?:(?P<built>[a-z0-9]+/\S+?)(?:->(?P<target>\S+))? )?(?:\S+ )? *\d+/\d+\] ")
+"""What a Dockerfile's step is named (moby/buildkit dockerfile2llb prefixCommand): `[linux/amd64->arm64 build 2/3] RUN make`."""
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ class Step:
     cached: bool = False
     error: str = ""
     hidden: bool = False
+    mark: str = ""
     statuses: dict[str, VertexStatus] = field(default_factory=dict)
     news: set[str] = field(default_factory=set)
     warnings: list[VertexWarning] = field(default_factory=list)
@@ -113,8 +117,9 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The name as it is shown: marked with the pool when several build."""
-        return f"[{self.pool}] {self.name}" if self.pool else self.name
+        """The name as it is shown: marked with the pool when several build, and with the mode of its platform where not all is native."""
+        mark = " ".join(filter(None, [self.pool, self.mark]))
+        return f"[{mark}] {self.name}" if mark else self.name
 
     @property
     def started(self) -> bool:
@@ -181,6 +186,7 @@ class State:
         self.changed: dict[StepKey, Step] = {}
         self.waits: dict[str, str] = {}
         self._log_limit = log_limit
+        self._places: dict[str, Placed] = {}
         self._step_of: dict[StepKey, Step] = {}
         self._ordered: set[StepKey] = set()
         self._clock_offsets: dict[str, float] = {}
@@ -195,6 +201,10 @@ class State:
         if text:
             self.waits[note.pool] = text
         return news
+
+    def place(self, placed: Placed) -> None:
+        """Takes over where and how a platform is built. Steps that are announced later are marked with it."""
+        self._places[placed.platform] = placed
 
     def update(self, update: StatusUpdate, now: float) -> None:
         """Takes over one message of a solve's status stream. Parts that name an unknown vertex are left out, as BuildKit does."""
@@ -253,13 +263,31 @@ class State:
         step = self.steps.get(key)
         if step is None:
             name = clean_line(group.name if group else vertex.name)
-            step = self.steps[key] = Step(key=key, name=name, log=StepLog(self._log_limit), hidden=group is not None)
+            step = Step(key=key, name=name, log=StepLog(self._log_limit), hidden=group is not None, mark=self._mode(pool, name))
+            self.steps[key] = step
         self._step_of[pool, vertex.digest] = step
         return step
+
+    def _mode(self, pool: str, name: str) -> str:
+        """The mode of the platform that a step is for; "" when that cannot be told, or when one pool builds all natively."""
+        step = _DOCKERFILE_STEP.match(name)
+        here = [placed for placed in self._places.values() if not pool or placed.pool == pool]
+        if step is None or (not pool and all(placed.mode == "native" for placed in here)):
+            return ""
+        if step["built"]:
+            platform = step["built"] if not step["target"] else _target(step["built"], step["target"])
+            here = [placed for placed in here if placed.platform == platform]
+        return here[0].mode if len(here) == 1 else ""
 
     def _changed(self, step: Step, now: float) -> None:
         step.touch(now)
         self.changed[step.key] = step
+
+
+def _target(built: str, target: str) -> str:
+    """The platform behind an arrow; its os is left out in the name when it is that of the platform before the arrow."""
+    system = built.split("/")[0]
+    return target if target.split("/")[0] in ("linux", "windows", "darwin", "freebsd") else f"{system}/{target}"
 
 
 def _log_seconds(step: Step, log: VertexLog) -> float:

@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate
 from kubectl_build.progress.escape import clean
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
@@ -51,8 +51,10 @@ class TtyView:
 
     def apply(self, event: BuildEvent, now: float) -> None:
         """Takes over an event. What it changes is seen in the next picture."""
-        if not isinstance(event, Note):
+        if isinstance(event, StatusUpdate):
             self._state.update(event, now)
+        elif isinstance(event, Placed):
+            self._state.place(event)
         elif event.level == "wait":
             self._state.note(event)
         else:
