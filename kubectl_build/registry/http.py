@@ -269,6 +269,8 @@ def _converted(registry: str, url: URL, link: _Link) -> Iterator[None]:
     except aiohttp.ClientConnectorError as exc:
         if exc.os_error.errno == errno.ECONNREFUSED:
             raise Refused(f"{who} cannot be reached: connection to {url.authority} refused") from exc
+        if exc.os_error.errno in (errno.ECONNRESET, errno.EPIPE):  # in the TLS handshake, so nothing was sent
+            raise _from_bridge(link, who) or _Broken(f"the connection to {who} broke: {exc.os_error.strerror}") from exc
         raise RegistryError(f"{who} cannot be reached: {exc.os_error.strerror or exc.os_error}") from exc
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError) as exc:
         raise _from_bridge(link, who) or _Broken(f"the connection to {who} broke: {exc}") from exc
