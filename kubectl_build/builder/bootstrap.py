@@ -58,10 +58,11 @@ async def ensure_pools(
     """Make sure that builder `name` has a ready pod in a pool of each of `architectures`; return the ready pods by architecture.
 
     Creates the builder and the pools that are missing and starts those that are stopped. `found` saves looking for the builder again.
-    `deadline` is on the event loop's clock. Raises BuilderNotReady, UsageError for a pool that the builder's fixed platforms do not have,
+    `deadline` is in seconds from now. Raises BuilderNotReady, UsageError for a pool that the builder's fixed platforms do not have,
     ConfigError for a builder whose configuration cannot be understood, ApiError, ApiUnreachable. See the module about what is undone.
     """
     names.check_builder_name(name)
+    until = asyncio.get_running_loop().time() + deadline
     builder = found or await find_builder(client, name, emit=emit)
     _tell_outdated(builder, emit)
     present = {arch: pool.usable_pods for arch in architectures if builder and (pool := builder.pool(arch)) and pool.usable_pods}
@@ -73,7 +74,7 @@ async def ensure_pools(
         for left in reversed(range(_ROUNDS)):
             await _create_missing(client, name, architectures, builder, spec_source, emit, made)
             replicas = (builder.spec.replicas if builder and builder.spec else None) or 1
-            wait = PoolWait(client, name, architectures, replicas=replicas, emit=emit, deadline=deadline)
+            wait = PoolWait(client, name, architectures, replicas=replicas, emit=emit, until=until)
             try:
                 return await wait.run()
             except PoolVanished:

@@ -22,8 +22,8 @@ async def remove_builders(
 ) -> tuple[str, ...]:
     """Remove `builders` and wait until their pods are gone; return the names of those that were there.
 
-    Those that are there are removed even if others are not. A pod that builds may finish first, within its grace period. `deadline` is on
-    the event loop's clock. Raises ClusterError for names that are not there (unless ignored) and for pods that are still there at the
+    Those that are there are removed even if others are not. A pod that builds may finish first, within its grace period. `deadline` is in
+    seconds from now. Raises ClusterError for names that are not there (unless ignored) and for pods that are still there at the
     deadline, ApiError.
     """
     for name in builders:
@@ -75,7 +75,7 @@ async def _secrets(client: KubeClient, name: str, selector: str, sets: Sequence[
 async def _wait_gone(client: KubeClient, name: str, emit: Sink, deadline: float) -> None:
     waiting: list[str] = []
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout(deadline):
             async with aclosing(follow(client, PODS, label_selector=names.selector(name))) as snapshots:
                 async for snapshot in snapshots:
                     if not snapshot:

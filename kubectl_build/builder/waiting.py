@@ -27,10 +27,10 @@ class PoolVanished(ClusterError):
 
 
 class PoolWait:
-    """One wait for pools of a builder. `ready` grows while it runs, and may be read after it failed."""
+    """One wait for pools of a builder, at most until the event loop's clock says `until`. `ready` grows while it runs, and may be read after it failed."""
 
-    def __init__(self, client: KubeClient, name: str, architectures: Sequence[str], *, replicas: int, emit: Sink, deadline: float) -> None:
-        self._client, self._name, self._emit, self._deadline = client, name, emit, deadline
+    def __init__(self, client: KubeClient, name: str, architectures: Sequence[str], *, replicas: int, emit: Sink, until: float) -> None:
+        self._client, self._name, self._emit, self._until = client, name, emit, until
         self._architectures, self._replicas = tuple(architectures), replicas
         self._pods: Mapping[str, JsonObject] | None = None
         self._sets: Mapping[str, JsonObject] | None = None
@@ -108,7 +108,7 @@ class PoolWait:
                     return
                 for architecture in waited_for:
                     self._judge(architecture)
-            elif asyncio.get_running_loop().time() > self._deadline:
+            elif asyncio.get_running_loop().time() > self._until:
                 raise BuilderNotReady(f'builder "{self._name}" could not be looked at in time', reason="DeadlineExceeded")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
@@ -161,7 +161,7 @@ class PoolWait:
             self._failing_since.pop(architecture, None)
         elif now - self._failing_since.setdefault(architecture, now) >= diagnosis.patience:
             raise self._not_ready("cannot be started", diagnosis)
-        if now > self._deadline:
+        if now > self._until:
             raise self._not_ready("did not start in time", diagnosis)
 
     def _not_ready(self, what: str, diagnosis: Diagnosis) -> BuilderNotReady:

@@ -26,8 +26,7 @@ async def _ensure(
     async def source() -> BuilderSpec:
         return spec or BuilderSpec()
 
-    deadline = asyncio.get_running_loop().time() + seconds
-    return await ensure_pools(client, "b", architectures, spec_source=source, emit=notes, deadline=deadline)
+    return await ensure_pools(client, "b", architectures, spec_source=source, emit=notes, deadline=seconds)
 
 
 def _add_builder(api: FakeKubeApi, spec: BuilderSpec, pools: Sequence[str], **set_spec: Any) -> None:

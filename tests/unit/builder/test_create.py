@@ -45,8 +45,7 @@ async def _ensure(client: KubeClient, notes: Notes, *architectures: str) -> None
     async def source() -> BuilderSpec:
         return BuilderSpec()
 
-    deadline = asyncio.get_running_loop().time() + 20
-    await ensure_pools(client, "b", architectures, spec_source=source, emit=notes, deadline=deadline)
+    await ensure_pools(client, "b", architectures, spec_source=source, emit=notes, deadline=20)
 
 
 async def _found(client: KubeClient, notes: Notes) -> Builder:
@@ -254,8 +253,7 @@ def test_adopted_has_nothing_to_do_after_an_apply_or_for_others() -> None:
 
 
 async def _remove(client: KubeClient, notes: Notes, *builders: str, seconds: float = 20, ignore: bool = False) -> tuple[str, ...]:
-    deadline = asyncio.get_running_loop().time() + seconds
-    return await remove_builders(client, builders, ignore_not_found=ignore, emit=notes, deadline=deadline)
+    return await remove_builders(client, builders, ignore_not_found=ignore, emit=notes, deadline=seconds)
 
 
 async def test_remove_takes_all_of_the_builder_and_nothing_else(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
