@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from array import array
 from collections import deque
 from typing import Final
@@ -35,8 +34,6 @@ class FileReader:
         self._times = array("q")
         self._queue: deque[int] = deque()
         self._file: _OpenFile | None = None
-        self._lock = threading.Lock()  # a cancelled transfer is closed while its thread may still be reading
-        self._closed = False
         self.files_sent = 0
         self.bytes_sent = 0
 
@@ -62,13 +59,9 @@ class FileReader:
 
         Raises ContextChanged or UsageError that names the file.
         """
-        with self._lock:
-            return self._read()
-
-    def _read(self) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while size < _BATCH and not self._closed:
+        while size < _BATCH:
             if self._file is None:
                 if not self._queue:
                     break
@@ -85,12 +78,10 @@ class FileReader:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Close what is open, and read nothing any more. Waits for a `read` in progress."""
-        with self._lock:
-            self._closed = True
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        """Close what is open. Not while a `read` is in progress."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _open(self, file_id: int) -> _OpenFile:
         path = self._paths[file_id]

@@ -22,6 +22,7 @@ from kubectl_build.proto.fsutil_pb2 import Packet
 from kubectl_build.session.filereader import FileReader
 from kubectl_build.session.rpc import INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all, unescape
 from kubectl_build.session.stream import ServerStream
+from kubectl_build.session.threads import in_thread
 
 _ENTRIES_AT_ONCE: Final = 512
 
@@ -48,7 +49,7 @@ class FileSync:
         if name not in self._dirs:
             raise RpcError(NOT_FOUND, f'this client gives no access to a directory "{name}"')
         root = os.path.realpath(self._dirs[name].path)
-        selected = await asyncio.to_thread(_filter_for, root, stream)
+        selected = await in_thread(_filter_for, root, stream)
         transfer = _Transfer(root, selected, stream)
         try:
             await transfer.run()
@@ -89,7 +90,7 @@ class _Transfer:
         await self._stream.send(frame(packets.FINISHED))
 
     async def _send_stats(self) -> None:
-        while batch := await asyncio.to_thread(self._next_stats):
+        while batch := await in_thread(self._next_stats):
             await self._stream.send(batch)
         await self._stream.send(frame(packets.END_OF_STATS))
 
@@ -116,7 +117,7 @@ class _Transfer:
 
     async def _send_files(self) -> None:
         while True:
-            while batch := await asyncio.to_thread(self.reader.read):
+            while batch := await in_thread(self.reader.read):
                 await self._stream.send(batch)
             self._requested.clear()
             if not self.reader.idle:
