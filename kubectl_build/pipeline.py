@@ -41,7 +41,7 @@ from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungr
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.needs import Needs
-from kubectl_build.model.platform import Platform, qemu_name
+from kubectl_build.model.platform import Platform, native_architecture, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
 from kubectl_build.model.result import BuildResult, PlatformPlace
 from kubectl_build.plan import (
@@ -72,6 +72,9 @@ T = TypeVar("T")
 
 _TRIES = 3
 """How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
+
+_STDOUT = 1
+"""The file descriptor of an output to "-"."""
 
 _READY_SECONDS = 300.0
 """Seconds that a builder gets to be Ready; long enough for a cluster that first has to add a node."""
@@ -105,13 +108,9 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
             keychain = group.create_task(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit))
             found = group.create_task(find_builder(kube, request.builder, emit=emit))
             nodes = group.create_task(count_nodes(kube, emit))
+            shared_key = group.create_task(asyncio.to_thread(session_shared_key, request.context, environ))
     builder = found.result()
-    candidates = Candidates(nodes=nodes.result())
-    if builder is not None:
-        existing = tuple(pool.architecture for pool in builder.pools)
-        candidates = Candidates(
-            existing=builder.architectures if builder.fixed else existing, nodes=nodes.result(), fixed=builder.fixed, arm32=builder.arm32
-        )
+    candidates = _candidates(builder, nodes.result(), request)
     platforms = request.platforms
     if not platforms:
         platforms = (default_platform(candidates),)
@@ -120,13 +119,22 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
         request=request,
         kube=kube,
         emit=emit,
-        environ=environ,
         keychain=keychain.result(),
         builder=builder,
         candidates=candidates,
         platforms=platforms,
         context_key=context_key(request.context),
+        shared_key=shared_key.result(),
     )
+
+
+def _candidates(builder: Builder | None, nodes: Mapping[str, int] | None, request: BuildRequest) -> Candidates:
+    """The pools that the build may use. Where nodes may not be listed, a builder to be made is taken to find what was asked for."""
+    if builder is None:
+        assumed = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"}
+        return Candidates(nodes=nodes if nodes is not None else assumed or {"amd64": 1})
+    existing = builder.architectures if builder.fixed else tuple(pool.architecture for pool in builder.pools)
+    return Candidates(existing=existing, nodes=nodes, fixed=builder.fixed, arm32=builder.arm32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +154,12 @@ class _Work:
     request: BuildRequest
     kube: KubeClient
     emit: Sink
-    environ: Mapping[str, str]
     keychain: Keychain
     builder: Builder | None
     candidates: Candidates
     platforms: tuple[Platform, ...]
     context_key: str
+    shared_key: str
 
     async def solve_alone(self) -> tuple[Plan, list[_Solved]]:
         """Plan and build in one solve on the only pool that comes into question."""
@@ -283,10 +291,14 @@ class _Work:
         targets: dict[int, ExportTarget] = {}
         for number, output in enumerate(request.outputs):
             if output.dest is not None:
-                targets[number] = DirTarget(Path(output.dest)) if output.type is OutputType.LOCAL else FileTarget(output.dest)
+                targets[number] = (
+                    DirTarget(Path(output.dest))
+                    if output.type is OutputType.LOCAL
+                    else FileTarget(_STDOUT if output.dest == "-" else output.dest)
+                )
         dirs = {"context": LocalDir(request.context), "dockerfile": LocalDir(request.dockerfile.absolute().parent)}
         return Session(
-            shared_key=session_shared_key(request.context, self.environ),
+            shared_key=self.shared_key,
             attachables=[FileSync(dirs), Auth(self.keychain), *([FileSend(targets)] if targets else [])],
         )
 
