@@ -222,9 +222,7 @@ class KubeClient:
                 if event.get("type") != "BOOKMARK":
                     yield WatchEvent(str(event.get("type")), obj)
 
-    async def logs(
-        self, pod: str, *, namespace: str | None = None, container: str, tail_lines: int, previous: bool = False
-    ) -> str:
+    async def logs(self, pod: str, *, namespace: str | None = None, container: str, tail_lines: int, previous: bool = False) -> str:
         """Return the last lines of a container's log, or of its run before (`previous`)."""
         where = namespace or self.namespace
         action = Action(verb="get", resource=PODS, name=pod, namespace=where, subresource="log")

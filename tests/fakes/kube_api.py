@@ -329,9 +329,7 @@ async def _write_event(response: web.StreamResponse, kind: str, obj: JsonObject)
     await response.write(json.dumps({"type": kind, "object": obj}).encode() + b"\n")
 
 
-def _status(
-    code: int, reason: str, message: str, details: JsonObject | None = None, headers: dict[str, str] | None = None
-) -> web.Response:
+def _status(code: int, reason: str, message: str, details: JsonObject | None = None, headers: dict[str, str] | None = None) -> web.Response:
     document = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message}
     return web.json_response(document | {"details": details or {}}, status=code, headers=headers)
 

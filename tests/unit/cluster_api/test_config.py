@@ -81,7 +81,9 @@ def test_resolve_without_current_context_works_with_a_chosen_one(tmp_path: Path)
 async def test_resolve_flags_override_each_part(tmp_path: Path) -> None:
     (tmp_path / "ca").write_text("other CA")
     path = _write(tmp_path / "config", _document())
-    connection = _resolve(path, cluster="c2", user="u2", namespace="x", server="https://three.example", certificate_authority=str(tmp_path / "ca"))
+    connection = _resolve(
+        path, cluster="c2", user="u2", namespace="x", server="https://three.example", certificate_authority=str(tmp_path / "ca")
+    )
 
     assert connection.server == "https://three.example"
     assert connection.namespace == "x"
@@ -163,7 +165,9 @@ async def test_resolve_plain_http_sends_no_credentials(tmp_path: Path) -> None:
         ({"server": "https://[fd00::1]:6443/"}, "https://[fd00::1]:6443"),
     ],
 )
-def test_resolve_server_without_scheme_is_https_only_where_tls_is_spoken_of(tmp_path: Path, cluster: dict[str, object], expected: str) -> None:
+def test_resolve_server_without_scheme_is_https_only_where_tls_is_spoken_of(
+    tmp_path: Path, cluster: dict[str, object], expected: str
+) -> None:
     assert _resolve(_write(tmp_path / "config", _document(clusters=[{"name": "c1", "cluster": cluster}]))).server == expected
 
 
@@ -268,7 +272,7 @@ def test_resolve_document_of_another_shape_is_refused_in_words(tmp_path: Path, c
         ({"user": "none"}, 'user "none" is not in the kubeconfig', "users in it: u1, u2"),
     ],
 )
-def test_resolve_unknown_names_list_the_known_ones(tmp_path: Path, flags: dict[str, str], message: str, hint: str) -> None:
+def test_resolve_unknown_names_list_the_known_ones(tmp_path: Path, flags: dict[str, Any], message: str, hint: str) -> None:
     path = _write(tmp_path / "config", _document())
 
     with pytest.raises(ConfigError) as caught:
@@ -285,10 +289,22 @@ def test_resolve_unknown_names_list_the_known_ones(tmp_path: Path, flags: dict[s
         ({"server": "https://h:port"}, {}, 'the server "https://h:port" of cluster "c1" is not an http or https URL'),
         ({"server": 3}, {}, "server of the kubeconfig is not a string"),
         ({"server": "https://h", "certificate-authority-data": "???"}, {}, "certificate-authority-data of the kubeconfig is not base64"),
-        ({"server": "https://h", "certificate-authority": "/none/ca"}, {}, "cannot read the certificate-authority /none/ca: No such file or directory"),
-        ({"server": "https://h", "insecure-skip-tls-verify": True, "certificate-authority-data": "eA=="}, {}, "both a certificate-authority and"),
+        (
+            {"server": "https://h", "certificate-authority": "/none/ca"},
+            {},
+            "cannot read the certificate-authority /none/ca: No such file or directory",
+        ),
+        (
+            {"server": "https://h", "insecure-skip-tls-verify": True, "certificate-authority-data": "eA=="},
+            {},
+            "both a certificate-authority and",
+        ),
         ({"server": "https://h"}, {"client-key-data": "eA=="}, 'user "u1" of the kubeconfig has a client-key but no client-certificate'),
-        ({"server": "https://h"}, {"client-certificate-data": "eA=="}, 'user "u1" of the kubeconfig has a client-certificate but no client-key'),
+        (
+            {"server": "https://h"},
+            {"client-certificate-data": "eA=="},
+            'user "u1" of the kubeconfig has a client-certificate but no client-key',
+        ),
         ({"server": "https://h", "proxy-url": "socks5://p:1080"}, {}, "proxy-url is a socks5 proxy, which is not supported"),
         ({"server": "https://h", "proxy-url": "nonsense"}, {}, "proxy-url is not the URL of a proxy"),
         ({"server": "https://h"}, {"exec": {"apiVersion": "client.authentication.k8s.io/v1"}}, 'plugin of user "u1" has no command'),

@@ -61,7 +61,10 @@ _CLUSTER_NAMES = ["data", "file", "insecure", "rancher", "proxied"]
 async def test_resolve_agrees_with_the_package_kubernetes(
     user: str, cluster: str, namespace: str, certificates: Certificates, tmp_path: Path
 ) -> None:
-    from kubernetes import client, config
+    from kubernetes import client
+    from kubernetes import config as untyped
+
+    config: Any = untyped
 
     users, clusters = _users(certificates, tmp_path), _clusters(certificates)
     split = tmp_path / "users"  # in two files, so that merging is compared as well
