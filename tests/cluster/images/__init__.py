@@ -6,30 +6,42 @@ mirror's storage directory is put together from the layouts by hard links. What 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.images import busybox, storage
-from tests.cluster.images.debian import Debian
+from tests.cluster import cache
+from tests.cluster.images import bases, buildkit, busybox, golang, nodes, packages, storage
 from tests.cluster.images.oci import Layout
 from tests.cluster.images.recipe import Kitchen, Recipe
 
-RECIPES: tuple[Recipe, ...] = (
-    Recipe(name="busybox", make=busybox.make_busybox, sources=["busybox.py"]),
-    Recipe(name="alpine", make=busybox.make_alpine, sources=["busybox.py"]),
+_ROOTFS = "images/busybox.py"
+_PROGRAMS = "images/programs.py"
+_MODULE = ("go/buildkit/go.mod", "go/buildkit/go.sum")
+_PAUSE = Recipe(name="pause", make=nodes.make_pause, sources=["layout.py", "images/nodes.py", "images/pause/pause.c"])
+_MIRRORED = (
+    Recipe(name="golang", make=golang.make, sources=["images/golang.py", _ROOTFS, _PROGRAMS], uses_go=True),
+    Recipe(name="dockerfile", make=buildkit.make_frontend, sources=["images/buildkit.py", _PROGRAMS, *_MODULE], uses_go=True),
+    Recipe(name="buildkit", make=buildkit.make_buildkit, sources=["images/buildkit.py", _ROOTFS], tools=buildkit.TOOLS),
+    Recipe(name="busybox", make=busybox.make_busybox, sources=[_ROOTFS]),
+    Recipe(name="alpine", make=busybox.make_alpine, sources=[_ROOTFS]),
+    Recipe(
+        name="binfmt",
+        make=nodes.make_binfmt,
+        sources=["images/nodes.py", "images/binfmt/main.go", _ROOTFS, _PROGRAMS],
+        tools=nodes.TOOLS,
+        uses_go=True,
+    ),
+    Recipe(name="distroless", make=bases.make_distroless, sources=["images/bases.py", _ROOTFS]),
+    Recipe(name="nanoserver", make=bases.make_nanoserver, sources=["images/bases.py"]),
 )
 
-TOOLS = tuple(sorted({name for recipe in RECIPES for name in recipe.tools}))
+TOOLS = tuple(sorted({*buildkit.TOOLS, *nodes.TOOLS}))
 """The names of the tools that `ensure` must be given."""
 
 
@@ -39,68 +51,38 @@ class Images:
 
     mirror: Path
     """Storage directory of the mirror, for a read-only docker-registry."""
+    archives: Mapping[str, Path]
+    """By node architecture, the tar to import into the node's containerd: it has layout.PAUSE_IMAGE for that architecture."""
 
 
-def ensure(tools: Mapping[str, Path], log: Callable[[str], None], *, cache: Path | None = None) -> Images:
+def ensure(tools: Mapping[str, Path], log: Callable[[str], None]) -> Images:
     """Make the images that are missing and say where everything is.
 
-    `tools` has at least `TOOLS`; `log` gets one line for each image that is made. Raises DebianError, CalledProcessError or OSError when
-    one cannot be made; nothing half-made is left under its final name. Two processes may call at once: one waits for the other.
+    `tools` has at least `TOOLS`; `log` gets one line for each image that is made, from more than one thread. Raises Trouble when one cannot
+    be made; nothing half-made is left under its final name. Two processes may call at once: one waits for the other.
     """
-    folder = (cache or _cache()) / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    goroot = Path(_go("env", "GOROOT"))
-    go_version = (goroot / "VERSION").read_text().split()[0]
-    places = {recipe.name: folder / f"{recipe.name}-{recipe.key(tools, go_version)}" for recipe in RECIPES}
-    debian = Debian(folder / "debian")
+    goroot = Path(subprocess.run(["go", "env", "GOROOT"], capture_output=True, text=True, check=True, timeout=60).stdout.strip())
+    go_version = (goroot / "VERSION").read_text()
 
-    def make(recipe: Recipe) -> None:
-        with _unless_there(places[recipe.name]) as unfinished:
-            if unfinished is None:
-                return
+    def make(recipe: Recipe) -> Path:
+        def fill(directory: Path) -> None:
             began = time.monotonic()
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{recipe.name}-") as scratch:
-                kitchen = Kitchen(tools=tools, debian=debian, goroot=goroot, scratch=Path(scratch))
-                recipe.make(kitchen, Layout.create(unfinished))
-            log(f"image {recipe.name}: made in {time.monotonic() - began:.0f} s")
+            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{recipe.name}-") as scratch:
+                kitchen = Kitchen(tools=tools, packages=packages.fetch(), goroot=goroot, scratch=Path(scratch))
+                recipe.make(kitchen, Layout.create(directory))
+            log(f"made the image {recipe.name} in {time.monotonic() - began:.0f} s")
+
+        return cache.ensure("images", recipe.cache_item(tools, go_version), fill)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        list(pool.map(make, RECIPES))
-    return Images(mirror=_mirror(folder, list(places.values())))
+        *mirrored, pause = pool.map(make, (*_MIRRORED, _PAUSE))
+    archives = {architecture: pause / f"{architecture}.tar" for architecture in nodes.ARCHITECTURES}
+    return Images(mirror=_mirror(mirrored), archives=archives)
 
 
-def _mirror(folder: Path, layouts: Sequence[Path]) -> Path:
-    key = hashlib.sha256("\n".join(sorted(place.name for place in layouts)).encode()).hexdigest()[:16]
-    mirror = folder / f"mirror-{key}"
-    with _unless_there(mirror) as unfinished:
-        if unfinished is not None:
-            unfinished.mkdir()
-            for place in layouts:
-                storage.publish(Layout(place), unfinished)
-    return mirror
+def _mirror(layouts: Sequence[Path]) -> Path:
+    def fill(directory: Path) -> None:
+        for place in layouts:
+            storage.publish(Layout(place), directory)
 
-
-@contextmanager
-def _unless_there(place: Path) -> Iterator[Path | None]:
-    """Give a name to make `place` under, renamed when the block ends well; None when it is there. One process at a time."""
-    if place.exists():
-        yield None
-        return
-    with place.with_name(f".{place.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if place.exists():
-            yield None
-            return
-        unfinished = place.with_name(f".{place.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        yield unfinished
-        unfinished.rename(place)
-
-
-def _cache() -> Path:
-    named = os.environ.get("KB_CLUSTER_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubectl-build-cluster"
-
-
-def _go(*arguments: str) -> str:
-    return subprocess.run(["go", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return cache.ensure("images", f"mirror-{cache.key([Path(storage.__file__), *(place.name for place in layouts)])}", fill)

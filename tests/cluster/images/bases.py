@@ -19,7 +19,7 @@ def make_distroless(kitchen: Kitchen, layout: Layout) -> None:
     tree.file("/etc/group", f"root:x:0:\nnonroot:x:{_NONROOT}:\n")
     tree.file("/etc/nsswitch.conf", "hosts: files dns\n")
     tree.file("/etc/os-release", 'NAME="distroless"\nID=distroless\nPRETTY_NAME="distroless (stand-in)"\n')
-    tree.file(_CERTIFICATES, busybox.ca_certificates(kitchen.debian))
+    tree.file(_CERTIFICATES, busybox.ca_certificates(kitchen.packages))
     tree.directory("/root", mode=0o700)
     tree.directory("/home/nonroot", mode=0o700, owner=_NONROOT)
     tree.directory("/tmp", mode=0o1777)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster import layout as cluster
-from tests.cluster.images import busybox, gobuild
+from tests.cluster.images import busybox, programs
 from tests.cluster.images.layers import Tree
 from tests.cluster.images.oci import Image, Layout, Platform
 from tests.cluster.images.recipe import Kitchen
@@ -36,10 +36,10 @@ def make_buildkit(kitchen: Kitchen, layout: Layout) -> None:
             "Volumes": {"/var/lib/buildkit": {}},
             "WorkingDir": "/",
         }
-        rootfs = busybox.rootfs(kitchen.debian, "amd64")
-        rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.debian))
-        programs = _programs(kitchen, simulated=architecture == "arm64")
-        layers = [layout.layer(rootfs), layout.layer(programs)]
+        rootfs = busybox.rootfs(kitchen.packages, "amd64")
+        rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.packages))
+        daemon = _programs(kitchen, simulated=architecture == "arm64")
+        layers = [layout.layer(rootfs), layout.layer(daemon)]
         images.append(Image(platform=Platform("linux", architecture), layers=layers, config=config))
     layout.add("docker.io/moby/buildkit", (cluster.BUILDKIT_VERSION,), images)
 
@@ -48,9 +48,10 @@ def make_frontend(kitchen: Kitchen, layout: Layout) -> None:
     for tags, build_tags in _CHANNELS.items():
         images = []
         for architecture in ("amd64", "arm64"):
-            binary = gobuild.build(
-                _FRONTEND,
-                kitchen.scratch / f"{tags[0]}-{architecture}",
+            binary = kitchen.scratch / f"{tags[0]}-{architecture}"
+            programs.build(
+                [_FRONTEND],
+                binary,
                 architecture=architecture,
                 folder=cluster.SOURCES / "go" / "buildkit",
                 tags=(*build_tags, "netgo", "static_build", "osusergo"),

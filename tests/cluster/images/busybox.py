@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
-from tests.cluster.images.debian import Debian
 from tests.cluster.images.layers import Tree
 from tests.cluster.images.oci import Image, Layout, Platform
 from tests.cluster.images.recipe import Kitchen
@@ -30,11 +30,11 @@ exit 1
 """
 
 
-def rootfs(debian: Debian, architecture: str) -> Tree:
+def rootfs(packages: Path, architecture: str) -> Tree:
     """A tree with /bin/busybox for one of Debian's architectures, its applets as links, and the usual files and directories."""
     tree = Tree()
-    tree.file("/bin/busybox", debian.unpack(f"busybox-static:{architecture}") / "bin" / "busybox", mode=0o755)
-    for applet in _applets(debian):
+    tree.file("/bin/busybox", packages / f"busybox-static_{architecture}" / "bin" / "busybox", mode=0o755)
+    for applet in _applets(packages):
         tree.symlink(f"/bin/{applet}", "busybox")
     for folder in ("/dev", "/etc", "/home", "/proc", "/root", "/run", "/sbin", "/sys", "/usr/bin", "/usr/sbin", "/var"):
         tree.directory(folder, mode=0o700 if folder == "/root" else 0o755)
@@ -54,9 +54,9 @@ def add_alpine(tree: Tree, version: str) -> None:
     tree.file("/sbin/apk", _NO_PACKAGES, mode=0o755)
 
 
-def ca_certificates(debian: Debian) -> bytes:
+def ca_certificates(packages: Path) -> bytes:
     """Debian's bundle of root certificates, not this machine's: that one may have what only this machine trusts."""
-    folder = debian.unpack("ca-certificates:all") / "usr" / "share" / "ca-certificates" / "mozilla"
+    folder = packages / "ca-certificates_all" / "usr" / "share" / "ca-certificates" / "mozilla"
     return b"".join(certificate.read_bytes() for certificate in sorted(folder.glob("*.crt")))
 
 
@@ -64,7 +64,7 @@ def make_busybox(kitchen: Kitchen, layout: Layout) -> None:
     images = [
         Image(
             platform=Platform.parse(platform),
-            layers=[layout.layer(rootfs(kitchen.debian, architecture))],
+            layers=[layout.layer(rootfs(kitchen.packages, architecture))],
             config={"Env": [f"PATH={PATH}"], "Cmd": ["sh"]},
         )
         for platform, architecture in PLATFORMS.items()
@@ -79,14 +79,14 @@ def make_alpine(kitchen: Kitchen, layout: Layout) -> None:
 
 def _alpine_images(kitchen: Kitchen, layout: Layout, version: str) -> Iterable[Image]:
     for platform, architecture in PLATFORMS.items():
-        tree = rootfs(kitchen.debian, architecture)
+        tree = rootfs(kitchen.packages, architecture)
         add_alpine(tree, version)
         config = {"Env": [f"PATH={PATH}"], "Cmd": ["/bin/sh"], "WorkingDir": "/"}
         yield Image(platform=Platform.parse(platform), layers=[layout.layer(tree)], config=config)
 
 
-def _applets(debian: Debian) -> list[str]:
+def _applets(packages: Path) -> list[str]:
     """The names that busybox answers to. Only this machine's own can be asked; Debian builds all with one configuration."""
-    busybox = debian.unpack("busybox-static:amd64") / "bin" / "busybox"
+    busybox = packages / "busybox-static_amd64" / "bin" / "busybox"
     listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=30).stdout
     return sorted(name for name in listed.split() if re.fullmatch(r"[\w\[.-]+", name) and name != "busybox")

@@ -6,11 +6,9 @@ there is no other; a go.mod that asks for an older Go builds with it all the sam
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
-from tests.cluster.images import busybox
+from tests.cluster.images import busybox, programs
 from tests.cluster.images.layers import Tree
 from tests.cluster.images.oci import Image, Layout, Platform
 from tests.cluster.images.recipe import Kitchen
@@ -28,9 +26,9 @@ def make(kitchen: Kitchen, layout: Layout) -> None:
     sources = layout.layer(_sources(kitchen.goroot))
     images = []
     for architecture, variant in (("amd64", ""), ("arm64", "v8")):
-        rootfs = busybox.rootfs(kitchen.debian, architecture)
+        rootfs = busybox.rootfs(kitchen.packages, architecture)
         busybox.add_alpine(rootfs, "3.20")
-        rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.debian))
+        rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.packages))
         binaries = _build(kitchen, architecture)
         config = {
             "Env": [f"PATH=/go/bin:/usr/local/go/bin:{busybox.PATH}", f"GOLANG_VERSION={version}", "GOTOOLCHAIN=local", "GOPATH=/go"],
@@ -66,12 +64,14 @@ def _binaries(folder: Path, architecture: str) -> Tree:
 
 
 def _build(kitchen: Kitchen, architecture: str) -> Path:
-    """Build the toolchain's programs for an architecture from the toolchain's own sources: static, stripped, no path of this machine."""
+    """Collect the toolchain's programs in one directory: this machine's own, or cross-built from the toolchain's own sources."""
     target = kitchen.scratch / architecture
     target.mkdir()
-    environment = {**os.environ, "GOOS": "linux", "GOARCH": architecture, "CGO_ENABLED": "0", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
-    packages = [f"cmd/{name}" for name in (*_COMMANDS, *_TOOLS)]
-    # Not into goroot: `go build` with one directory for many commands names each file by its package.
-    command = [str(kitchen.goroot / "bin" / "go"), "build", "-trimpath", "-ldflags=-s -w", "-o", f"{target}{os.sep}", *packages]
-    subprocess.run(command, cwd=kitchen.goroot / "src", env=environment, stdin=subprocess.DEVNULL, check=True, timeout=900)
+    own = kitchen.goroot / "pkg" / "tool" / f"linux_{architecture}"
+    if own.is_dir():
+        for file in (*(kitchen.goroot / "bin" / name for name in _COMMANDS), *(own / name for name in _TOOLS)):
+            (target / file.name).symlink_to(file)
+    else:
+        packages = [f"cmd/{name}" for name in (*_COMMANDS, *_TOOLS)]
+        programs.build(packages, f"{target}/", architecture=architecture, folder=kitchen.goroot / "src")
     return target

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.images.debian import Debian
+from tests.cluster import cache, layout
 from tests.cluster.images.oci import Layout
 
-SOURCES = Path(__file__).parent
+# What every recipe is made with.
+_SHARED = ("images/layers.py", "images/oci.py", "images/packages.py", "images/recipe.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +18,14 @@ class Kitchen:
     """What recipes work with: tools by name, Debian's packages, the Go toolchain's directory, a scratch directory of one's own."""
 
     tools: Mapping[str, Path]
-    debian: Debian
+    packages: Path
     goroot: Path
     scratch: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One image layout. `sources` (beside this file) and `tools` are what it is made from, besides what every recipe is made from."""
+    """One image layout. `sources` (below tests/cluster) and `tools` are what it is made from, besides what every recipe is made from."""
 
     name: str
     make: Callable[[Kitchen, Layout], None]
@@ -33,11 +33,11 @@ class Recipe:
     tools: Sequence[str] = ()
     uses_go: bool = False
 
-    def key(self, tools: Mapping[str, Path], go_version: str) -> str:
-        """A short hash of what the result depends on. Tools count by path and size: their directories carry their own keys."""
-        digest = hashlib.sha256(go_version.encode() if self.uses_go else b"")
-        for source in sorted({*self.sources, "layers.py", "oci.py", "debian.py", "recipe.py"}):
-            digest.update(source.encode() + (SOURCES / source).read_bytes())
-        for name in sorted(self.tools):
-            digest.update(f"{name} {tools[name]} {tools[name].stat().st_size}\n".encode())
-        return digest.hexdigest()[:16]
+    def cache_item(self, tools: Mapping[str, Path], go_version: str) -> str:
+        """Name the cache's directory, with a hash of what the result depends on.
+
+        Tools count by path and size: the directories they are in have hashes of their own.
+        """
+        sources = [layout.SOURCES / source for source in sorted({*self.sources, *_SHARED})]
+        used = [f"{tools[name]} {tools[name].stat().st_size}" for name in self.tools]
+        return f"{self.name}-{cache.key([*sources, *used, go_version if self.uses_go else ''])}"

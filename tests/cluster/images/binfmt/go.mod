@@ -1,0 +1,3 @@
+module kubectl-build.invalid/tests/cluster/binfmt
+
+go 1.22
