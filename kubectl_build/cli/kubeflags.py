@@ -28,7 +28,7 @@ class ClusterArgs:
     server: str | None = None
     token: str | None = None
     as_user: str | None = None
-    as_group: tuple[str, ...] = ()
+    as_groups: tuple[str, ...] = ()
     as_uid: str | None = None
     certificate_authority: str | None = None
     client_certificate: str | None = None
@@ -51,7 +51,7 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
     "server": (_option(str | None, "--server", "-s", help="Address of the API server."), None),
     "token": (_option(str | None, "--token", help="Bearer token for the API server."), None),
     "as_user": (_option(str | None, "--as", help="User to impersonate."), None),
-    "as_group": (_option(list[str] | None, "--as-group", help="Group to impersonate, repeatable."), None),
+    "as_groups": (_option(list[str] | None, "--as-group", help="Group to impersonate, repeatable."), None),
     "as_uid": (_option(str | None, "--as-uid", help="UID to impersonate."), None),
     "certificate_authority": (_option(str | None, "--certificate-authority", help="CA file of the API server."), None),
     "client_certificate": (_option(str | None, "--client-certificate", help="Client certificate file."), None),
@@ -74,7 +74,7 @@ def with_cluster_flags(command: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> int:
         values = {name: kwargs.pop(name) for name in _FLAGS if name in kwargs}
-        values["as_group"] = tuple(values.get("as_group") or ())
+        values["as_groups"] = tuple(values.get("as_groups") or ())
         return command(*args, cluster_args=ClusterArgs(**values), **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]  # what inspect.signature reads first
