@@ -132,6 +132,7 @@ class _Printer:
         self._numbers: dict[StepKey, int] = {}
         self._warned: dict[StepKey, int] = {}
         self._told: dict[tuple[StepKey, str], VertexStatus] = {}
+        self._unended: set[StepKey] = set()
         self._in_notes = False
         self._began = False
 
@@ -168,13 +169,15 @@ class _Printer:
         self._log(step, number)
         self.current = step
         self._state.changed.pop(step.key, None)
+        self._unended.add(step.key)
         if step.completed and not open_status:
             self._end(step, now)
 
     def finish(self, now: float) -> None:
-        """Ends what is still open, so that the text ends with a line end."""
-        if self.current is not None and self.current.completed:
-            self._end(self.current, now)
+        """Tells the end of steps that ended with a part still open, and ends the line."""
+        for step in [step for step in self._state.order if step.key in self._unended]:
+            if step.completed:
+                self.show(step, now)
         self._end_line()
 
     def _end_line(self) -> None:
@@ -193,6 +196,7 @@ class _Printer:
         step.log.end()
         self._out.append(f"#{self._numbers[step.key]} {self._ending(step, now)}\n")
         self.current, step.activity = None, 0
+        self._unended.discard(step.key)
 
     def _leave(self) -> None:
         if self.current is not None:
