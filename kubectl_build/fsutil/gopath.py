@@ -36,34 +36,68 @@ def has_wildcards(name: str) -> bool:
 
 
 def match(pattern: str, name: str) -> bool:
-    """Tell whether `pattern` matches all of `name` under the rules of Go's filepath.Match. Raises BadPatternError."""
-    return _compile(pattern).fullmatch(name) is not None
+    """Tell whether `pattern` matches all of `name` under the rules of Go's filepath.Match.
+
+    Raises BadPatternError only for the parts that it looks at: as in Go, what stands behind the first part that fails is not checked.
+    """
+    rest = name
+    while pattern:
+        star, chunk, pattern = _next_chunk(pattern)
+        if star and not chunk:
+            return "/" not in rest
+        expression = _compile(chunk)
+        longest = len(rest.partition("/")[0]) if star else 0
+        for skipped in range(longest + 1):
+            found = expression.match(rest, skipped)
+            if found and (pattern or found.end() == len(rest)):
+                rest = rest[found.end() :]
+                break
+        else:
+            return False
+    return not rest
 
 
 def check_syntax(pattern: str) -> None:
-    """Raise BadPatternError where filepath.Match would."""
+    """Raise BadPatternError where patternmatcher's check does, which is filepath.Match against the name "."."""
     if "[" in pattern or "\\" in pattern:
-        _compile(pattern)
+        match(pattern, ".")
+
+
+def _next_chunk(pattern: str) -> tuple[bool, str, str]:
+    """Split off the stars at the beginning and what follows up to the next star outside of a class."""
+    body = pattern.lstrip("*")
+    star = body != pattern
+    in_class = False
+    i = 0
+    while i < len(body):
+        char = body[i]
+        if char == "*" and not in_class:
+            break
+        if char == "\\":
+            i += 1
+        elif char in "[]":
+            in_class = char == "["
+        i += 1
+    return star, body[:i], body[i:]
 
 
 @lru_cache(maxsize=64)
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(chunk: str) -> re.Pattern[str]:
+    """Translate a chunk, which has no star outside of a class."""
     out: list[str] = []
     i = 0
-    while i < len(pattern):
-        char = pattern[i]
+    while i < len(chunk):
+        char = chunk[i]
         i += 1
-        if char == "*":
-            out.append("[^/]*")
-        elif char == "?":
+        if char == "?":
             out.append("[^/]")
         elif char == "[":
-            text, i = _class(pattern, i)
+            text, i = _class(chunk, i)
             out.append(text)
         elif char == "\\":
-            if i == len(pattern):
+            if i == len(chunk):
                 raise BadPatternError("it ends in a backslash")
-            out.append(re.escape(pattern[i]))
+            out.append(re.escape(chunk[i]))
             i += 1
         else:
             out.append(re.escape(char))

@@ -13,6 +13,8 @@ from kubectl_build.fsutil.gopath import BadPatternError
 
 _Ranges = list[tuple[int, int]]
 _LAST = 0x10FFFF
+_REPETITION = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}", re.ASCII)
+_MOST_REPEATS = 1000
 _CONTROL = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -42,6 +44,7 @@ _POSIX: dict[str, _Ranges] = {
 def translate(expression: str) -> re.Pattern[str]:
     """Compile `expression` so that Python's match() finds what Go's MatchString finds. Raises BadPatternError."""
     out: list[str] = []
+    search = ""
     i = 0
     while i < len(expression):
         char = expression[i]
@@ -51,15 +54,29 @@ def translate(expression: str) -> re.Pattern[str]:
             text, i = _escape(expression, i + 1)
         elif char == "$":
             text, i = r"\Z", i + 1
-        elif char in ".()?*^":
+        elif char == "^":
+            text, i = "(?:^)", i + 1  # Python would not repeat a bare one
+        elif char == "{" and (repetition := _REPETITION.match(expression, i)):
+            text, i = _repeat(repetition), repetition.end()
+        elif char == "|":
+            text, i = char, i + 1
+            search = "(?s:.*?)"  # a second alternative is not bound to the beginning
+        elif char in ".()?*":
             text, i = char, i + 1
         else:
             text, i = re.escape(char), i + 1
         out.append(text)
     try:
-        return re.compile("".join(out), re.ASCII)
+        return re.compile(f"{search}(?:{''.join(out)})", re.ASCII)
     except re.error as exc:
         raise BadPatternError(str(exc)) from exc
+
+
+def _repeat(repetition: re.Match[str]) -> str:
+    low, high = int(repetition[1]), int(repetition[3] or repetition[1])
+    if max(low, high) > _MOST_REPEATS or low > high:
+        raise BadPatternError(f'"{repetition.group()}" is not a repetition that is supported')
+    return repetition.group()
 
 
 def _escape(expression: str, i: int) -> tuple[str, int]:

@@ -21,7 +21,8 @@ Matched = tuple[int, ...]
 """Positions, ascending, of the patterns that were found to match a directory; handed on to what lies in it."""
 
 _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-_LITERAL_IN_REGEXP = frozenset(".+()|{}$")
+_ESCAPED = frozenset(".+()$")
+_OPERATORS = re.compile(r"[\\|{]")  # upstream means to escape | and { too, but its table has no room for them: they are operators
 _META = re.compile(r"[*?\[\]\\]")
 _META_OR_ANCHOR = re.compile(r"[*?\[\]\\^]")  # upstream leaves ^ as it is: literal in plain patterns, an anchor in regular expressions
 
@@ -98,7 +99,7 @@ class PatternMatcher:
         else:
             self._general.add(index)
             head, tail = _literal_ends(text)
-            if ("[" in text or "\\" in text) and pattern.regexp is None:
+            if "[" in text and pattern.regexp is None:
                 head = tail = ""  # always a candidate, so that the error is told
             if tail:
                 _enter(self._tails, tail, index)
@@ -152,10 +153,10 @@ def _bad(text: str, why: str) -> UsageError:
 
 def _literal_ends(text: str) -> tuple[str, str]:
     """Return literals that every match of a general pattern begins and ends with; "" where none is sure."""
+    if _OPERATORS.search(text):
+        return "", ""
     metas = list(_META_OR_ANCHOR.finditer(text))
     head = text[: metas[0].start()]
-    if "\\" in text:
-        return head, ""
     tail = text[metas[-1].end() :]
     if text[: metas[-1].end()].endswith("**"):
         tail = tail.removeprefix("/")  # the slash behind ** may match nothing
@@ -178,7 +179,7 @@ def _go_regexp(text: str) -> str:
             out.append("[^/]*")
         elif char == "?":
             out.append("[^/]")
-        elif char in _LITERAL_IN_REGEXP:
+        elif char in _ESCAPED:
             out.append("\\" + char)
         elif char == "\\" and i < len(text):
             out.append("\\" + text[i])
