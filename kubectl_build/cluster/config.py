@@ -73,7 +73,8 @@ def resolve(flags: KubeFlags, *, environ: Mapping[str, str], service_account: Pa
     timeout = _duration(flags.request_timeout)
     kubeconfig = load_kubeconfig(flags.kubeconfig, environ)
     if kubeconfig.empty and not flags.server:
-        chosen = _in_cluster(environ, service_account)
+        named = flags.context or flags.cluster or flags.user  # names are of a kubeconfig; a pod's account has none
+        chosen = None if named else _in_cluster(environ, service_account)
         if chosen is None:
             raise _nothing_configured(kubeconfig)
     else:

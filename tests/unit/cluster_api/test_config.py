@@ -352,6 +352,14 @@ async def test_resolve_in_a_pod_uses_its_service_account_and_reads_the_token_aga
     assert resolve(KubeFlags(), environ=environ | {"POD_NAMESPACE": "y"}, service_account=tmp_path).namespace == "y"
 
 
+def test_resolve_in_a_pod_with_a_context_asked_for_does_not_fall_back(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    environ = {"HOME": str(tmp_path), "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+    with pytest.raises(ConfigError, match="there is no kubeconfig"):
+        resolve(KubeFlags(context="prod"), environ=environ, service_account=tmp_path)
+
+
 async def test_resolve_in_a_pod_with_a_kubeconfig_uses_the_kubeconfig(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t")
     path = _write(tmp_path / "config", _document())
