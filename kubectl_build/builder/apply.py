@@ -15,34 +15,48 @@ from kubectl_build.cluster.resources import Resource
 from kubectl_build.errors import Conflict, Invalid
 from kubectl_build.model.json import JsonObject
 
+_TRIES = 5
+"""A StatefulSet's controller writes its status at any time, which makes the resourceVersion that was read an old one."""
+
+
+async def take_over(client: KubeClient, resource: Resource, wanted: JsonObject, existing: JsonObject, *, builder: str) -> JsonObject:
+    """Make all that is ours of `existing` ours by apply, which changes nothing else, and return it as it is then: see the module.
+
+    `spec.replicas` is given up when `wanted` does not have it, so that it stays as it is. Raises ClusterError when the object is not the
+    builder's, Conflict when somebody changed it since it was read, ApiError.
+    """
+    refuse_foreign(existing, resource, builder, client.namespace)
+    name = wanted["metadata"]["name"]
+    for _ in range(_TRIES):
+        managed = adopted(existing["metadata"].get("managedFields") or [], keep_replicas="replicas" not in (wanted.get("spec") or {}))
+        if managed is None:
+            return existing
+        version = existing["metadata"]["resourceVersion"]
+        try:
+            return await client.patch(resource, name, {"metadata": {"managedFields": managed, "resourceVersion": version}})
+        except Conflict as exc:
+            existing = await _again(client, resource, existing, exc)
+    raise _conflict(client, resource, name, "its status changes without end")
+
 
 async def apply_object(
-    client: KubeClient, resource: Resource, wanted: JsonObject, existing: JsonObject | None, *, builder: str
+    client: KubeClient, resource: Resource, wanted: JsonObject, existing: JsonObject | None, *, builder: str, dry_run: bool = False
 ) -> JsonObject:
-    """Create `wanted` when `existing` is None, else make `existing` so; return the object as it is then.
+    """Create `wanted` when `existing` (as `take_over` returned it) is None, else make `existing` so; return the object as it is then.
 
-    A field `spec.replicas` that `wanted` does not have stays as it is, whoever set it. Raises Conflict when somebody else changed the
-    object since it was read or manages one of its fields, ClusterError when it is not the builder's, Invalid for what cannot be changed,
-    ApiError.
+    With `dry_run` the server only checks. Raises Conflict when somebody else changed the object since it was read or manages one of its
+    fields, ClusterError when one of its name is there that is not the builder's, Invalid for what cannot be changed, ApiError.
     """
-    name = wanted["metadata"]["name"]
     if existing is None:
-        return await _create(client, resource, wanted, builder)
-    refuse_foreign(existing, resource, builder, client.namespace)
+        return wanted if dry_run else await _create(client, resource, wanted, builder)
+    name = wanted["metadata"]["name"]
     try:
-        managed = adopted(existing["metadata"].get("managedFields") or [], keep_replicas="replicas" not in (wanted.get("spec") or {}))
-        if managed is not None:
-            version = existing["metadata"]["resourceVersion"]
-            existing = await client.patch(resource, name, {"metadata": {"managedFields": managed, "resourceVersion": version}})
-        metadata = {**wanted["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
-        return await client.apply(resource, {**wanted, "metadata": metadata})
-    except Conflict as exc:
-        raise Conflict(
-            f'{resource.kind} "{name}" in namespace "{client.namespace}" was not changed, as somebody else changes it too: {exc.message}',
-            status=exc.status,
-            reason=exc.reason,
-            hint="look at what was changed (kubectl buildkit inspect), then run the command again",
-        ) from exc
+        for _ in range(_TRIES):
+            metadata = {**wanted["metadata"], "resourceVersion": existing["metadata"]["resourceVersion"]}
+            try:
+                return await client.apply(resource, {**wanted, "metadata": metadata}, dry_run=dry_run)
+            except Conflict as exc:
+                existing = await _again(client, resource, existing, exc)
     except Invalid as exc:
         raise Invalid(
             f'{resource.kind} "{name}" in namespace "{client.namespace}" cannot be changed so: {exc.message}',
@@ -50,6 +64,35 @@ async def apply_object(
             reason=exc.reason,
             hint=f"if the builder is to be made anew: kubectl buildkit rm {builder} -n {client.namespace}",
         ) from exc
+    raise _conflict(client, resource, name, "its status changes without end")
+
+
+async def _again(client: KubeClient, resource: Resource, read: JsonObject, conflict: Conflict) -> JsonObject:
+    """The object as it is now, when its resourceVersion is newer only by a status. Raises Conflict when there is more to it."""
+    name = read["metadata"]["name"]
+    now = await client.get(resource, name)
+    if not _same_but_status(read, now):
+        raise _conflict(client, resource, name, conflict.message) from conflict
+    return now
+
+
+def _conflict(client: KubeClient, resource: Resource, name: str, why: str) -> Conflict:
+    return Conflict(
+        f'{resource.kind} "{name}" in namespace "{client.namespace}" was not changed, as somebody else changes it too: {why}',
+        status=409,
+        reason="Conflict",
+        hint="look at what was changed (kubectl buildkit inspect), then run the command again",
+    )
+
+
+def _same_but_status(read: JsonObject, now: JsonObject) -> bool:
+    """Whether a newer resourceVersion comes from a status only: the generation is the version of what people ask for.
+
+    The same resourceVersion means that the conflict was about a field, not about the version.
+    """
+    before, after = read["metadata"], now["metadata"]
+    is_newer = before["resourceVersion"] != after["resourceVersion"]
+    return is_newer and "generation" in after and all(before.get(key) == after.get(key) for key in ("uid", "generation"))
 
 
 async def _create(client: KubeClient, resource: Resource, wanted: JsonObject, builder: str) -> JsonObject:

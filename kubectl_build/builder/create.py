@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubectl_build.builder import names
-from kubectl_build.builder.apply import apply_object
+from kubectl_build.builder.apply import apply_object, take_over
 from kubectl_build.builder.bootstrap import QEMU_NOTE
 from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.nodes import count_nodes, has_node
@@ -161,21 +161,33 @@ def _leave_replicas(manifests: Manifests, present: _Present) -> None:
 
 
 async def _apply_all(client: KubeClient, name: str, manifests: Manifests, present: _Present) -> bool:
-    """Apply what all pods read first, then the pools. Returns whether anything changed."""
+    """Apply what all pods read first, then the pools, once the server agrees to all of it. Returns whether anything changed."""
+
+    async def prepare(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> JsonObject | None:
+        if existing is not None:
+            existing = await take_over(client, resource, wanted, existing, builder=name)
+            await apply_object(client, resource, wanted, existing, builder=name, dry_run=True)
+        return existing
 
     async def bring(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> bool:
         result = await apply_object(client, resource, wanted, existing, builder=name)
         if existing is None:
             present.made.append((resource, result))
-            return True
-        return bool(result["metadata"]["resourceVersion"] != existing["metadata"]["resourceVersion"])
+        return existing is None or _version(result) != _version(existing)
 
-    changed = [await bring(CONFIGMAPS, manifests.config_map, present.config_map)]
+    shared = [(CONFIGMAPS, manifests.config_map, present.config_map)]
     if manifests.secret is not None:
-        changed.append(await bring(SECRETS, manifests.secret, present.secret))
-    pools = manifests.stateful_sets.items()
-    changed += await together(*(bring(STATEFULSETS, wanted, present.stateful_sets.get(arch)) for arch, wanted in pools))
-    return any(changed)
+        shared.append((SECRETS, manifests.secret, present.secret))
+    pools = [(STATEFULSETS, wanted, present.stateful_sets.get(arch)) for arch, wanted in manifests.stateful_sets.items()]
+    prepared = await together(*(prepare(*item) for item in (*shared, *pools)))
+    ready = [(resource, wanted, existing) for (resource, wanted, _), existing in zip((*shared, *pools), prepared, strict=True)]
+    changed = [await bring(*item) for item in ready[: len(shared)]]
+    return any([*changed, *await together(*(bring(*item) for item in ready[len(shared) :]))])
+
+
+def _version(item: JsonObject) -> object:
+    """What changes with what people ask for; for kinds with a status that is not the resourceVersion."""
+    return item["metadata"].get("generation", item["metadata"]["resourceVersion"])
 
 
 async def _undo(client: KubeClient, present: _Present, emit: Sink) -> None:

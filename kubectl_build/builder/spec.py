@@ -136,11 +136,11 @@ def _merge_registries(base: Mapping[str, RegistrySettings], change: Mapping[str,
     return result
 
 
-def registry_trust(spec: BuilderSpec, host: str) -> RegistrySettings:
+def registry_trust(registries: Mapping[str, RegistrySettings], host: str) -> RegistrySettings:
     """How the builder's daemons reach `host` (host or host:port, docker.io in any spelling), so that we can reach it the same way."""
     if host in ("index.docker.io", "registry-1.docker.io"):
         host = "docker.io"
-    return spec.registries.get(host, RegistrySettings())
+    return registries.get(host, RegistrySettings())
 
 
 def pool_architectures(platforms: Sequence[Platform]) -> tuple[str, ...]:

@@ -27,7 +27,10 @@ class PoolVanished(ClusterError):
 
 
 class PoolWait:
-    """One wait for pools of a builder, at most until the event loop's clock says `until`. `ready` grows while it runs, and may be read after it failed."""
+    """One wait for pools of a builder, at most until the event loop's clock says `until`.
+
+    `ready` grows while it runs, and may be read after it failed.
+    """
 
     def __init__(self, client: KubeClient, name: str, architectures: Sequence[str], *, replicas: int, emit: Sink, until: float) -> None:
         self._client, self._name, self._emit, self._until = client, name, emit, until

@@ -302,3 +302,16 @@ async def test_remove_without_the_right_to_list_secrets_removes_the_one_that_pod
     await _remove(client, notes, "b")
 
     assert _names(api) == []
+
+
+async def test_create_against_another_manager_of_a_field_changes_nothing_at_all(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    await _create(client, notes, BuilderSpec(image="i:1"), ["amd64"])
+    stored = api.find(STATEFULSETS, "b-amd64")
+    assert stored is not None
+    claimed = {"metadata": {"name": "b-amd64"}, "spec": {"template": stored["spec"]["template"]}}
+    await client.apply(STATEFULSETS, claimed, field_manager="gitops")
+
+    with pytest.raises(Conflict, match=r'StatefulSet "b-amd64" in namespace "default" was not changed.*conflict with "gitops"'):
+        await _create(client, notes, BuilderSpec(image="i:2"))
+    builder = await _found(client, notes)
+    assert (builder.spec, builder.pools[0].image) == (BuilderSpec(image="i:1"), "i:1")

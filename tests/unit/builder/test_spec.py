@@ -167,12 +167,12 @@ def test_merge_refuses_what_cannot_be(change: SpecChange) -> None:
 
 
 def test_registry_trust_knows_docker_hub_by_all_its_names() -> None:
-    spec = BuilderSpec(registries={"docker.io": RegistrySettings(mirrors=("m",)), "r:1": RegistrySettings(ca=CA)})
+    registries = {"docker.io": RegistrySettings(mirrors=("m",)), "r:1": RegistrySettings(ca=CA)}
 
-    assert registry_trust(spec, "registry-1.docker.io").mirrors == ("m",)
-    assert registry_trust(spec, "index.docker.io").mirrors == ("m",)
-    assert registry_trust(spec, "r:1").ca == CA
-    assert registry_trust(spec, "r") == RegistrySettings()
+    assert registry_trust(registries, "registry-1.docker.io").mirrors == ("m",)
+    assert registry_trust(registries, "index.docker.io").mirrors == ("m",)
+    assert registry_trust(registries, "r:1").ca == CA
+    assert registry_trust(registries, "r") == RegistrySettings()
 
 
 @pytest.mark.parametrize(
