@@ -1,0 +1,1 @@
+"""Registry logins: from Kubernetes secrets, from docker's config and its helpers. Nothing here is ever logged."""

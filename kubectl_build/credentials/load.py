@@ -1,0 +1,46 @@
+"""Where a build's logins come from, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kubectl_build.credentials.docker_config import DockerConfigKeychain
+from kubectl_build.credentials.kube_secret import SecretForbidden, SecretMissing, SecretReader, load_secret_keychain
+from kubectl_build.errors import ConfigError
+from kubectl_build.model.credentials import Credentials, Keychain
+from kubectl_build.model.events import Note, Sink
+
+
+class ChainedKeychain:
+    """Asks one keychain after the other; the first login counts. Without any it is the anonymous keychain."""
+
+    def __init__(self, *keychains: Keychain) -> None:
+        self._keychains = keychains
+
+    async def resolve(self, host: str, repository: str = "") -> Credentials | None:
+        """Return the first login for `host`, None when no keychain has one."""
+        for keychain in self._keychains:
+            if (found := await keychain.resolve(host, repository)) is not None:
+                return found
+        return None
+
+
+async def load_keychain(
+    kube: SecretReader, secrets: Sequence[str], builder: str, *, environ: Mapping[str, str], emit: Sink
+) -> ChainedKeychain:
+    """The logins of the named `secrets`, else of the secret called like `builder` if that is one; then docker's.
+
+    Secrets are those of the client's namespace. Raises ConfigError for a named secret that is missing, malformed, of another type or not
+    readable. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist.
+    """
+    keychains: list[Keychain] = [await load_secret_keychain(kube, kube.namespace, name) for name in dict.fromkeys(secrets)]
+    if not secrets:
+        try:
+            keychains.append(await load_secret_keychain(kube, kube.namespace, builder))
+        except SecretMissing:
+            pass
+        except SecretForbidden:
+            emit(Note(text=f'the registry secret "{builder}", if there is one, may not be read; going on without it'))
+        except ConfigError as exc:
+            emit(Note(text=f"{exc.message}; going on without it", level="warning"))
+    return ChainedKeychain(*keychains, DockerConfigKeychain(environ))
