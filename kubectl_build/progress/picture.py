@@ -180,14 +180,14 @@ class Picture:
     def _status(self, step: Step, status: VertexStatus, now: float, width: int) -> Text:
         left = Text(f"   {clean_line(status.id)}", "dim")
         right = format_amount(status.current, status.total)
-        if status.completed is None:
+        if status.completed is None and step.running:
             if status.total and width >= _BAR_MIN_WIDTH:
                 filled = min(_BAR_CELLS, _BAR_CELLS * status.current // status.total)
                 left.append(" ").append(self._glyphs.full * filled, "cyan").append(self._glyphs.empty * (_BAR_CELLS - filled))
             seconds = (status.timestamp or 0.0) - (status.started or 0.0)
             if status.current and seconds > _RATE_SECONDS:
                 right += f"  {format_bytes(int(status.current / seconds))}/s"
-        else:
+        elif status.completed is not None:
             right += f"  {_duration(self._state.status_seconds(step, status, now))}"
         return self._row(left, right.strip(), width)
 

@@ -22,9 +22,7 @@ def vertex(
     group: VertexGroup | None = None,
     pool: str = "",
 ) -> StatusUpdate:
-    step = Vertex(
-        digest=digest, name=name or digest, started=at(started), completed=at(completed), cached=cached, error=error, group=group
-    )
+    step = Vertex(digest=digest, name=name or digest, started=at(started), completed=at(completed), cached=cached, error=error, group=group)
     return StatusUpdate(pool=pool, vertexes=(step,))
 
 

@@ -31,7 +31,7 @@ def test_clean_keeps_colours_and_drops_what_moves_the_terminal(text: str, expect
 
 
 def test_clean_line_makes_one_line_without_colours() -> None:
-    assert "a b c" == clean_line("\x1b[31ma\nb\x1b[0m\tc\r")
+    assert clean_line("\x1b[31ma\nb\x1b[0m\tc\r") == "a b c"
 
 
 @pytest.mark.parametrize(("line", "expected"), [("10%\r20%", "20%"), ("10%\r20%\r", "20%"), ("text\r", "text"), ("text", "text")])
@@ -50,11 +50,11 @@ def test_decoder_cut_anywhere_gives_the_same_text(parts: list[str], data: st.Dat
 
 
 def test_decoder_bytes_that_are_no_text_become_replacement_characters() -> None:
-    assert "a\ufffdb" == LogDecoder().decode(b"a\xffb")
+    assert LogDecoder().decode(b"a\xffb") == "a\ufffdb"
 
 
 def test_decoder_endless_sequence_is_not_kept_for_ever() -> None:
     decoder = LogDecoder()
     text = decoder.decode(b"\x1b]" + b"x" * 10_000)
 
-    assert "\\x1b]" + "x" * 10_000 == text
+    assert text == "\\x1b]" + "x" * 10_000

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +21,8 @@ def test_state_same_digest_in_two_pools_is_two_steps() -> None:
     state.update(vertex("sha256:a", "RUN make", pool="amd64", started=0), T0)
     state.update(vertex("sha256:a", "RUN make", pool="arm64", started=0, completed=2), T0)
 
-    assert ["[amd64] RUN make", "[arm64] RUN make"] == [step.label for step in state.order]
-    assert [True, False] == [step.running for step in state.order]
+    assert [step.label for step in state.order] == ["[amd64] RUN make", "[arm64] RUN make"]
+    assert [step.running for step in state.order] == [True, False]
 
 
 def test_state_announcement_after_the_start_does_not_undo_it() -> None:
@@ -37,14 +39,14 @@ def test_state_pause_between_runs_is_not_counted() -> None:
     state.update(vertex("a", started=0, completed=2), T0)
     state.update(vertex("a", started=5, completed=6), T0)
 
-    assert 3.0 == state.seconds(only(state), T0 + 100)
+    assert state.seconds(only(state), T0 + 100) == 3.0
 
 
 def test_state_clock_of_a_daemon_that_is_ahead_does_not_change_durations() -> None:
     state = State()
     state.update(vertex("a", started=600), T0)
 
-    assert 4.0 == state.seconds(only(state), T0 + 4)
+    assert state.seconds(only(state), T0 + 4) == 4.0
 
 
 def test_state_parts_of_unknown_vertices_are_left_out() -> None:
@@ -52,22 +54,22 @@ def test_state_parts_of_unknown_vertices_are_left_out() -> None:
     state.update(status("b", "layer"), T0)
     state.update(log("b", b"text\n"), T0)
 
-    assert {} == state.steps
+    assert state.steps == {}
 
 
 def test_state_group_is_one_step_and_hidden_until_a_strong_member_starts() -> None:
     state = State()
     weak, strong = VertexGroup(id="g", name="COPY --link a b", weak=True), VertexGroup(id="g", name="COPY --link a b")
     state.update(vertex("copy", "copy", started=0, completed=1, group=weak), T0)
-    assert [] == state.order
+    assert state.order == []
 
     state.update(vertex("merge", "merge", started=1, completed=3, group=strong), T0)
     state.update(log("copy", b"text\n"), T0)
 
-    assert ["COPY --link a b"] == [step.label for step in state.order]
-    assert (1, 1) == state.counts()
-    assert 3.0 == state.seconds(state.order[0], T0)
-    assert ["text"] == [line.text for line in state.order[0].log.lines]
+    assert [step.label for step in state.order] == ["COPY --link a b"]
+    assert state.counts() == (1, 1)
+    assert state.seconds(state.order[0], T0) == 3.0
+    assert [line.text for line in state.order[0].log.lines] == ["text"]
 
 
 def test_state_group_is_cached_only_when_all_members_are() -> None:
@@ -94,7 +96,7 @@ def test_state_wait_of_a_pool_ends_with_its_status_and_not_with_another_pools() 
     state.note(Note(text="waiting for amd64", level="wait", pool="amd64"))
     state.update(vertex("a", pool="amd64"), T0)
 
-    assert {"arm64": "waiting for arm64"} == state.waits
+    assert state.waits == {"arm64": "waiting for arm64"}
 
 
 def test_state_empty_wait_ends_it() -> None:
@@ -102,7 +104,7 @@ def test_state_empty_wait_ends_it() -> None:
     state.note(Note(text="waiting", level="wait"))
     state.note(Note(text="", level="wait"))
 
-    assert {} == state.waits
+    assert state.waits == {}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_state_one_platform_under_qemu_on_the_only_pool_is_marked() -> None:
     state.place(Placed(platform="linux/arm64", mode="QEMU", pool="amd64"))
     state.update(vertex("a", "[2/3] RUN make"), T0)
 
-    assert "[QEMU] [2/3] RUN make" == only(state).label
+    assert only(state).label == "[QEMU] [2/3] RUN make"
 
 
 def test_state_native_build_of_one_pool_is_not_marked() -> None:
@@ -146,7 +148,7 @@ def test_state_native_build_of_one_pool_is_not_marked() -> None:
     state.place(Placed(platform="linux/amd64", mode="native", pool="amd64"))
     state.update(vertex("a", "[2/3] RUN make"), T0)
 
-    assert "[2/3] RUN make" == only(state).label
+    assert only(state).label == "[2/3] RUN make"
 
 
 LOGS = st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"a\n", b"part", b"\n\n"]), max_size=20)
@@ -197,4 +199,4 @@ def test_merged_intervals_cover_the_same_time_without_overlap(spans: list[tuple[
         return any(one.start <= moment and (one.stop is None or moment <= one.stop) for one in some)
 
     assert all(covers(intervals, moment / 2) == covers(merged, moment / 2) for moment in range(60))
-    assert all(one.stop is not None and one.stop < two.start for one, two in zip(merged, merged[1:], strict=False))
+    assert all(one.stop is not None and one.stop < two.start for one, two in pairwise(merged))

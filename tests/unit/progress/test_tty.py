@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.progress.picture import Picture
+from kubectl_build.progress.state import State
+from kubectl_build.progress.tty import TtyView
+from tests.unit.progress.builders import T0, log, status, vertex, warning
+
+BUILD = (
+    vertex("def", "[internal] load build definition from Dockerfile", started=0, completed=0.1),
+    vertex("from", "[1/3] FROM docker.io/library/busybox", started=0.1, completed=0.1, cached=True),
+    vertex("ctx", "[internal] load build context", started=0.1),
+    status("ctx", "transferring context:", current=5_000_000, total=10_000_000, started=0.1, now=2.1),
+    vertex("run", "[2/3] RUN make 日本語", started=0.2),
+    log("run", b"\x1b[32mcc\x1b[0m one\n\ntwo 10%\rtwo 20%\n"),
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal, of the size in the environment."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def state_of(*events: StatusUpdate | Note) -> State:
+    state = State(log_limit=20)
+    for event in events:
+        if isinstance(event, Note):
+            state.note(event)
+        else:
+            state.update(event, T0)
+    return state
+
+
+def live(*events: StatusUpdate | Note, width: int = 80, height: int = 24, encoding: str = "utf-8", now: float = 4.0) -> list[str]:
+    picture = Picture(state_of(*events), encoding=encoding, began=T0)
+    return [line.plain for line in picture.live(T0 + now, width, height)]
+
+
+def test_live_picture_shows_steps_transfers_and_output() -> None:
+    assert live(*BUILD) == [
+        "Building  4.0s  2/4 steps  1 cached",
+        " ✔ 1 step done, 1 cached",
+        " ✔ [internal] load build definition from Dockerfile                        0.1s",
+        " ⠋ [internal] load build context                                           3.9s",
+        "   transferring context: ━━━━━━━━━━──────────        5.00MB / 10.00MB  2.50MB/s",
+        " ⠋ [2/3] RUN make 日本語                                                   3.8s",
+        "   │ cc one",
+        "   │ two 20%",
+    ]
+
+
+def test_live_picture_narrow_terminal_has_no_bar_and_cuts_names() -> None:
+    assert [line.replace("… ", "…  ") for line in live(*BUILD, width=32)][:5] == [
+        "Building  4.0s  2/4 steps  1 c…",
+        " ✔ 1 step done, 1 cached",
+        " ✔ [internal] load build …  0.1s",
+        " ⠋ [internal] load build …  3.9s",
+        "   transferring context:",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 10, 50])
+@pytest.mark.parametrize("width", [1, 2, 5, 13, 20, 40, 80, 200])
+def test_live_picture_fits_any_terminal(width: int, height: int, encoding: str) -> None:
+    many = [vertex(f"s{n}", f"[{n}/40] RUN 日本 {'x' * n}", started=0, completed=None if n % 3 else 1) for n in range(40)]
+    logs = [log(f"s{n}", b"output\twith a tab and many more words than fit\n" * 9) for n in range(40)]
+    waits = [Note(text=f"waiting {n}", level="wait", pool=str(n)) for n in range(3)]
+    lines = live(*BUILD, *many, *logs, *waits, width=width, height=height, encoding=encoding)
+
+    assert len(lines) <= max(1, height - 1)
+    assert all(cell_len(line) <= max(1, width - 1) for line in lines)
+    assert all(line.encode(encoding) for line in lines)
+
+
+def test_live_picture_low_terminal_names_what_it_leaves_out() -> None:
+    steps = [vertex(f"s{n}", f"RUN {n}", started=0) for n in range(9)]
+
+    assert [line.split("  ")[0] for line in live(*steps, height=6)[1:]] == [" ⠋ RUN 6", " ⠋ RUN 7", " ⠋ RUN 8", " … 6 more running"]
+
+
+def test_live_picture_shows_what_each_pool_waits_for() -> None:
+    waits = [
+        Note(text="pod a: pulling the image", level="wait", pool="amd64"),
+        Note(text="pod b: unschedulable", level="wait", pool="arm64"),
+    ]
+
+    assert live(*waits) == ["Building  4.0s", " ◌ pod a: pulling the image", " ◌ pod b: unschedulable"]
+
+
+def test_live_picture_before_anything_is_empty() -> None:
+    assert live() == []
+
+
+def final(*events: StatusUpdate | Note) -> list[str]:
+    return [line.plain for line in Picture(state_of(*events), encoding="utf-8", began=T0).final(T0 + 5, 60)]
+
+
+def test_final_picture_has_every_step_and_what_it_left() -> None:
+    assert final(
+        vertex("from", "[1/2] FROM busybox", started=0, completed=0, cached=True),
+        status("from", "sha256:1", current=5, completed=0),
+        vertex("run", "[2/2] RUN make", started=0, completed=1),
+        warning("run", "JSONArgsRecommended"),
+        vertex("export", "exporting to image", started=1, completed=2),
+        status("export", "exporting manifest sha256:0a1b", started=1, completed=1.5),
+    ) == [
+        "Finished  5.0s  3/3 steps  1 cached",
+        " ✔ [1/2] FROM busybox                                cached",
+        " ✔ [2/2] RUN make                                      1.0s",
+        "   ! JSONArgsRecommended",
+        " ✔ exporting to image                                  1.0s",
+        "   exporting manifest sha256:0a1b                      0.5s",
+    ]
+
+
+def test_final_picture_of_a_failure_says_what_failed_and_what_was_canceled() -> None:
+    assert final(
+        vertex("a", "RUN false", started=0, completed=1, error="exit code: 1"),
+        vertex("b", "RUN sleep", started=0, completed=1, error="context canceled"),
+        vertex("c", "RUN more", started=0),
+    ) == [
+        "Failed  5.0s  2/3 steps",
+        " ✘ RUN false                                           1.0s",
+        "   exit code: 1",
+        " ○ RUN sleep                                       canceled",
+        " ○ RUN more                                         stopped",
+    ]
+
+
+def screen(written: str) -> list[str]:
+    """What a terminal shows after `written`: text, line ends, carriage returns, cursor up, erase. It is as high as needed."""
+    rows, row, column = [""], 0, 0
+    for token in re.findall(r"\x1b\[\d*[A-Z]|\n|\r|[^\x1b\n\r]+", written):
+        if token == "\n":
+            row, column = row + 1, 0
+            rows += [""] * (row + 1 - len(rows))
+        elif token == "\r":
+            column = 0
+        elif token == "\x1b[K":
+            rows[row] = rows[row][:column]
+        elif token == "\x1b[J":
+            rows[row:] = [rows[row][:column]]
+        elif token.startswith("\x1b"):
+            row = max(0, row - int(token[2:-1]))
+        else:
+            rows[row] = rows[row][:column] + token + rows[row][column + len(token) :]
+            column += len(token)
+    return rows
+
+
+def strip(written: str) -> str:
+    """Without colours and without what the small screen above does not know."""
+    return re.sub(r"\x1b\[[0-9;]*m|\x1b\[\?\d+[hl]", "", written)
+
+
+def test_tty_notes_stay_above_the_picture_that_is_drawn_over_itself() -> None:
+    view = TtyView(Terminal(), {"COLUMNS": "60", "LINES": "20"}, began=T0)
+    written = ""
+    events: list[BuildEvent] = [Note(text="plan\nlinux/amd64  native"), *BUILD[:2], Note(text="careful", level="warning"), *BUILD[2:]]
+    for number, event in enumerate(events):
+        view.apply(event, T0)
+        written += view.refresh(T0 + number)
+    view.apply(vertex("ctx", "[internal] load build context", started=0.1, completed=3), T0)
+    view.apply(vertex("run", "[2/3] RUN make 日本語", started=0.2, completed=3), T0)
+    written += view.finish(T0 + 9)
+
+    assert [line.rstrip() for line in screen(strip(written))] == [
+        "plan",
+        "linux/amd64  native",
+        "warning: careful",
+        "Finished  9.0s  4/4 steps  1 cached",
+        " ✔ [internal] load build definition from Dockerfile    0.1s",
+        " ✔ [1/3] FROM docker.io/library/busybox              cached",
+        " ✔ [internal] load build context                       2.9s",
+        "   transferring context:                   5.00MB / 10.00MB",
+        " ✔ [2/3] RUN make 日本語                               2.8s",
+        "",
+    ]
+
+
+def test_tty_narrower_terminal_goes_up_over_the_lines_that_it_broke() -> None:
+    environ = {"COLUMNS": "80", "LINES": "20"}
+    view = TtyView(Terminal(), environ, began=T0)
+    for event in BUILD[:1]:
+        view.apply(event, T0)
+    first = view.refresh(T0 + 1)
+    environ["COLUMNS"] = "40"
+    second = view.refresh(T0 + 2)
+
+    assert first.count("\n") == 2
+    assert "\r\x1b[3A" in second
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
+def test_tty_no_color_has_no_colour(environ: dict[str, str], coloured: bool) -> None:
+    view = TtyView(Terminal(), environ, began=T0)
+    for event in BUILD:
+        view.apply(event, T0)
+    written = view.refresh(T0)
+
+    assert coloured == bool(re.search(r"\x1b\[[0-9;]*3[0-7]", written))
+
+
+def test_tty_every_picture_leaves_cursor_and_wrapping_as_they_were() -> None:
+    view = TtyView(Terminal(), {}, began=T0)
+    for event in BUILD:
+        view.apply(event, T0)
+        written = view.refresh(T0)
+
+        assert written.endswith("\x1b[?7h\x1b[?25h")
+
+
+def test_tty_build_without_steps_writes_only_its_notes() -> None:
+    view = TtyView(Terminal(), {}, began=T0)
+    view.apply(Note(text="waiting for the pod", level="wait"), T0)
+    written = view.refresh(T0)
+    view.apply(Note(text="the pod cannot be placed", level="warning"), T0)
+    written += view.finish(T0)
+
+    assert screen(strip(written)) == ["warning: the pod cannot be placed", ""]
