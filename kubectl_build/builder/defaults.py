@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
 from kubectl_build.builder.spec_yaml import KEY, parse_spec
+from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS
 from kubectl_build.errors import ConfigError, Forbidden, NotFound
 from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.json import JsonObject
 
 DEFAULTS_NAME = "kubectl-build-defaults"
 DEFAULTS_NAMESPACE = "kube-public"
@@ -19,20 +21,28 @@ async def load_defaults(client: KubeClient, emit: Sink) -> BuilderSpec:
     The nearer ConfigMap replaces the other whole. Absent is normal; one note says when it may not be read. Raises ConfigError for a
     malformed one.
     """
-    forbidden: list[str] = []
-    for namespace in dict.fromkeys((client.namespace, DEFAULTS_NAMESPACE)):
-        try:
-            found = await client.get(CONFIGMAPS, DEFAULTS_NAME, namespace=namespace)
-        except NotFound:
-            continue
-        except Forbidden:
-            forbidden.append(namespace)
-            continue
-        return merge(BuilderSpec(), _parse(found.get("data") or {}, namespace))
+    namespaces = list(dict.fromkeys((client.namespace, DEFAULTS_NAMESPACE)))
+    answers = await together(*(_read(client, namespace) for namespace in namespaces))
+    spec, forbidden = BuilderSpec(), []
+    for namespace, answer in zip(namespaces, answers, strict=True):
+        if isinstance(answer, Forbidden):
+            forbidden.append(f'"{namespace}"')
+        elif answer is not None:
+            spec = merge(spec, _parse(answer.get("data") or {}, namespace))
+            break
     if forbidden:
-        places = " and ".join(f'"{namespace}"' for namespace in forbidden)
+        places = " and ".join(forbidden)
         emit(Note(text=f'defaults for builders are not used: you may not read ConfigMap "{DEFAULTS_NAME}" in namespace {places}'))
-    return BuilderSpec()
+    return spec
+
+
+async def _read(client: KubeClient, namespace: str) -> JsonObject | Forbidden | None:
+    try:
+        return await client.get(CONFIGMAPS, DEFAULTS_NAME, namespace=namespace)
+    except NotFound:
+        return None
+    except Forbidden as exc:
+        return exc
 
 
 def _parse(data: dict[str, str], namespace: str) -> SpecChange:

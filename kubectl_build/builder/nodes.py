@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from kubectl_build.builder.manifests import tolerations
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import NODES
-from kubectl_build.errors import Forbidden
+from kubectl_build.errors import Forbidden, NotFound
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -42,14 +42,29 @@ async def has_node(client: KubeClient, architecture: str, emit: Sink) -> bool | 
     return False
 
 
+async def is_lost(client: KubeClient, name: str) -> bool:
+    """Whether node `name` is gone or does not answer its cluster any more. False when that may not be asked."""
+    try:
+        node = await client.get(NODES, name)
+    except NotFound:
+        return True
+    except Forbidden:
+        return False
+    return not _is_ready(node)
+
+
 def usable_architecture(node: JsonObject) -> str:
     """The node's architecture, or "" when no builder pod can go there: it is not Ready, cordoned, or has a taint that is not tolerated."""
     architecture = str((node["metadata"].get("labels") or {}).get("kubernetes.io/arch", ""))
-    spec, status = node.get("spec") or {}, node.get("status") or {}
-    ready = any(item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ())
-    if not architecture or not ready or spec.get("unschedulable") or not _tolerated(spec.get("taints") or (), architecture):
+    spec = node.get("spec") or {}
+    if not architecture or not _is_ready(node) or spec.get("unschedulable") or not _tolerated(spec.get("taints") or (), architecture):
         return ""
     return architecture
+
+
+def _is_ready(node: JsonObject) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 
 
 def _tolerated(taints: Iterable[JsonObject], architecture: str) -> bool:

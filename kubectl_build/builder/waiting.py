@@ -9,17 +9,19 @@ from contextlib import aclosing, suppress
 from kubectl_build.builder import names
 from kubectl_build.builder.explain import Diagnosis, PoolView, explain_pool
 from kubectl_build.builder.follow import follow
+from kubectl_build.builder.nodes import is_lost
 from kubectl_build.builder.state import PodInfo, pod_info, template_hash
 from kubectl_build.builder.together import first_error
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import EVENTS, PODS, STATEFULSETS
-from kubectl_build.errors import BuilderNotReady, ClusterError, Forbidden, KubectlBuildError, NotFound
+from kubectl_build.errors import BuilderNotReady, ClusterError, Conflict, Forbidden, KubectlBuildError, NotFound
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
 _EVENTS_AFTER = 2.0
 """Events are asked for only when the pods are not ready by then: most are."""
 _TICK = 0.5
+_NODE_INTERVAL = 5.0
 
 
 class PoolVanished(ClusterError):
@@ -43,6 +45,7 @@ class PoolWait:
         self._said: dict[str, str] = {}
         self._failing_since: dict[str, float] = {}
         self._started: set[str] = set()
+        self._ask_node_at: dict[str, float] = {}
         self.ready: dict[str, tuple[PodInfo, ...]] = {}
 
     async def run(self) -> dict[str, tuple[PodInfo, ...]]:
@@ -128,7 +131,24 @@ class PoolWait:
             return True
         self.ready.pop(architecture, None)
         await self._start_if_stopped(architecture, stateful_set)
+        await self._free_from_lost_nodes(self._pods_of(architecture))
         return False
+
+    async def _free_from_lost_nodes(self, pods: Sequence[JsonObject]) -> None:
+        """Remove pods that terminate for ever since their node is lost: a StatefulSet makes no successor while they are there.
+
+        Nothing is shared between a pod and its successor (the state is the pod's own), so it does no harm if the node still runs it.
+        """
+        now = asyncio.get_running_loop().time()
+        for pod in pods:
+            uid, node = pod["metadata"].get("uid", ""), (pod.get("spec") or {}).get("nodeName")
+            if not pod["metadata"].get("deletionTimestamp") or not node or now < self._ask_node_at.get(uid, 0.0):
+                continue
+            self._ask_node_at[uid] = now + _NODE_INTERVAL
+            if await is_lost(self._client, node):
+                self._emit(Note(text=f"node {node} is lost: pod {pod['metadata']['name']} is removed without it", level="warning"))
+                with suppress(NotFound, Conflict, Forbidden):
+                    await self._client.delete(PODS, pod["metadata"]["name"], uid=uid, grace_period=0)
 
     async def _start_if_stopped(self, architecture: str, stateful_set: JsonObject | None) -> None:
         if stateful_set is None or stateful_set["spec"].get("replicas", 1) != 0 or architecture in self._started:

@@ -11,7 +11,7 @@ from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.manifests import render
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import PodInfo
-from kubectl_build.cluster.client import CONFIGMAPS, EVENTS, PODS, STATEFULSETS, KubeClient
+from kubectl_build.cluster.client import CONFIGMAPS, EVENTS, NODES, PODS, STATEFULSETS, KubeClient
 from kubectl_build.errors import BuilderNotReady, ClusterError, ConfigError, Forbidden, NotFound, UsageError
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import parse_platforms
@@ -275,6 +275,29 @@ async def test_ensure_tells_of_outdated_pods_and_uses_them(api: FakeKubeApi, cli
 
     assert pods["amd64"][0].outdated
     assert notes.texts == ["b-amd64-0 of builder b runs an earlier configuration; kubectl buildkit create replaces it when it is idle"]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_ensure_removes_a_pod_that_terminates_on_a_lost_node_only(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, lost: bool
+) -> None:
+    async with run_controller(api):
+        await _ensure(client, notes, "amd64")
+    pod = api.find(PODS, "b-amd64-0")
+    assert pod is not None
+    status = {"conditions": [{"type": "Ready", "status": "Unknown" if lost else "True"}]}
+    api.add(NODES, {"metadata": {"name": "node-1"}, "status": status})
+    api.add(PODS, pod | {"metadata": pod["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+
+    async with run_controller(api):
+        if lost:
+            pods = await _ensure(client, notes, "amd64")
+            assert pods["amd64"][0].uid != pod["metadata"]["uid"]
+            assert "node node-1 is lost: pod b-amd64-0 is removed without it" in notes.texts
+        else:
+            with pytest.raises(BuilderNotReady, match="pod b-amd64-0 on node node-1 is still terminating"):
+                await _ensure(client, notes, "amd64", seconds=0.2)
+            assert api.find(PODS, "b-amd64-0") is not None
 
 
 @pytest.mark.parametrize("fault", [{"code": 403}, {"code": 500}])

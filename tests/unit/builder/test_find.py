@@ -95,6 +95,16 @@ async def test_defaults_that_may_not_be_read_are_one_note(api: FakeKubeApi, clie
     ]
 
 
+async def test_defaults_of_the_cluster_are_used_where_those_of_the_namespace_may_not_be_read(
+    api: FakeKubeApi, client: KubeClient, notes: Notes
+) -> None:
+    _add_defaults(api, "kube-public", "image: public:1")
+    api.fail("GET", "/namespaces/default/configmaps/", 403)
+
+    assert await load_defaults(client, notes) == BuilderSpec(image="public:1")
+    assert notes.texts == ['defaults for builders are not used: you may not read ConfigMap "kubectl-build-defaults" in namespace "default"']
+
+
 @pytest.mark.parametrize(("text", "key"), [("imagee: x", "builder.yaml"), ("image: x", "builder.yml")])
 async def test_defaults_that_are_malformed_are_an_error_that_quotes_them(
     api: FakeKubeApi, client: KubeClient, notes: Notes, text: str, key: str
