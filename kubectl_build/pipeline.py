@@ -18,8 +18,9 @@ from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.nodes import count_nodes
-from kubectl_build.builder.spec import BuilderSpec, registry_trust
+from kubectl_build.builder.spec import RegistrySettings, registry_trust
 from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.builder.trust import load_registries
 from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.response import (
@@ -380,13 +381,14 @@ class _Work:
             for share in solved
         ]
         document = merge_index(self.platforms, children)
-        spec = (self.builder.spec if self.builder else None) or await load_defaults(self.kube, self.emit)
         pod = solved[0].link.pod
+        builder = await find_builder(self.kube, self.request.builder, emit=self.emit)
+        registries = await load_registries(self.kube, builder, pod) if builder else {}
         await publish_index(
             document,
             self.request.names,
             keychain=self.keychain,
-            trust=lambda host: self._trust(spec, host),
+            trust=lambda host: self._trust(registries, host),
             dial=lambda host, port: tcp_dialer(self.kube, address(pod), host, port),
             emit=self.emit,
         )
@@ -397,8 +399,8 @@ class _Work:
             NAME: ",".join(str(name) for name in self.request.names),
         }
 
-    def _trust(self, spec: BuilderSpec, host: str) -> RegistryTrust:
+    def _trust(self, registries: Mapping[str, RegistrySettings], host: str) -> RegistryTrust:
         """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
-        settings = registry_trust(spec, host)
+        settings = registry_trust(registries, host)
         insecure = any(output.pushes and output.attrs.get("registry.insecure") == "true" for output in self.request.outputs)
         return RegistryTrust(ca_pem=settings.ca, insecure=insecure or bool(settings.insecure), http=bool(settings.http))

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from kubectl_build.errors import ConnectionLost, KubectlBuildError
 from kubectl_build.model.stream import ByteStream, Dialer
@@ -35,7 +36,9 @@ class Bridge:
             while True:
                 sock, _ = await loop.sock_accept(listener)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-                connections.create_task(self._connect(SocketStream(sock, "the client")), name="bridge connection")
+                task = connections.create_task(self._connect(SocketStream(sock, "the client")), name="bridge connection")
+                # A task that is cancelled before its first step runs none of its clean-up.
+                task.add_done_callback(partial(_close, sock))
 
     async def _connect(self, local: SocketStream) -> None:
         try:
@@ -90,6 +93,10 @@ async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
                     serving.result()  # it never ends by itself
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
+    sock.close()
 
 
 def _listen(folder: str) -> tuple[socket.socket, str]:

@@ -227,7 +227,7 @@ async def test_build_whose_pod_dies_tells_the_pods_own_reason(bench: Bench) -> N
 
     bench.api.exec_handler = die
 
-    with pytest.raises(ConnectionLost, match="pod buildkit-amd64-0 .*OOMKilled, exit code 137"):
+    with pytest.raises(ConnectionLost, match=r"pod buildkit-amd64-0 .*OOMKilled, exit code 137"):
         await build(bench.request("FROM scratch\nCOPY Dockerfile /\n"), bench.kube, emit=bench.events.append, environ={})
     assert "trying again (3 of 3)" in bench.notes()
 
