@@ -318,7 +318,7 @@ class _Work:
             pools,
             spec_source=lambda: load_defaults(self.kube, self.emit),
             emit=self.emit,
-            deadline=asyncio.get_running_loop().time() + _READY_SECONDS,
+            deadline=_READY_SECONDS,
         )
 
     @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from datetime import UTC, datetime
@@ -84,8 +83,7 @@ def _created(name: str, result: CreateResult) -> str:
 
 
 async def _ensure(kube: KubeClient, name: str, architectures: tuple[str, ...]) -> None:
-    deadline = asyncio.get_running_loop().time() + _READY_SECONDS
-    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=deadline)
+    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=_READY_SECONDS)
 
 
 def list_all(cluster: ClusterArgs, *, all_namespaces: bool, output: str) -> int:
@@ -138,8 +136,7 @@ def remove(names: tuple[str, ...], cluster: ClusterArgs, *, ignore_not_found: bo
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            deadline = asyncio.get_running_loop().time() + _READY_SECONDS
-            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=_note, deadline=deadline):
+            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=_note, deadline=_READY_SECONDS):
                 print(f'builder "{name}" removed')
         return 0
 

@@ -47,4 +47,4 @@ def make_binfmt(kitchen: Kitchen, layout: Layout) -> None:
     config = {"Env": [f"PATH={busybox.PATH}"], "Entrypoint": ["/usr/bin/binfmt"], "Volumes": {"/tmp": {}}}
     platforms = [Platform("linux", architecture) for architecture in ARCHITECTURES]
     images = [Image(platform=platform, layers=layers, config=config) for platform in platforms]
-    layout.add("docker.io/tonistiigi/binfmt", ("latest", "qemu-v7.2.0"), images)
+    layout.add("docker.io/tonistiigi/binfmt", ("latest", "qemu-v7.2.0", "qemu-v10.2.3-68"), images)
