@@ -11,10 +11,9 @@ from kubectl_build.builder.explain import Diagnosis, PoolView, explain_pool
 from kubectl_build.builder.follow import follow
 from kubectl_build.builder.nodes import is_lost
 from kubectl_build.builder.state import PodInfo, pod_info, template_hash
-from kubectl_build.builder.together import first_error
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import EVENTS, PODS, STATEFULSETS
-from kubectl_build.errors import BuilderNotReady, ClusterError, Conflict, Forbidden, KubectlBuildError, NotFound
+from kubectl_build.errors import BuilderNotReady, ClusterError, Conflict, Forbidden, NotFound, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -55,17 +54,16 @@ class PoolWait:
         ApiError, ApiUnreachable.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                followers = [
-                    group.create_task(self._follow_pods(), name="follow pods"),
-                    group.create_task(self._follow_sets(), name="follow statefulsets"),
-                    group.create_task(self._follow_events(), name="follow events"),
-                ]
-                await self._until_ready()
-                for task in followers:
-                    task.cancel()
-        except* KubectlBuildError as failures:
-            raise first_error(failures) from None
+            with ungrouped():
+                async with asyncio.TaskGroup() as group:
+                    followers = [
+                        group.create_task(self._follow_pods(), name="follow pods"),
+                        group.create_task(self._follow_sets(), name="follow statefulsets"),
+                        group.create_task(self._follow_events(), name="follow events"),
+                    ]
+                    await self._until_ready()
+                    for task in followers:
+                        task.cancel()
         finally:
             for architecture in filter(self._said.get, self._said):
                 self._emit(Note(text="", level="wait", pool=architecture))
