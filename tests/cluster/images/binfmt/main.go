@@ -65,8 +65,7 @@ func run(mount, install, uninstall string) error {
 		if err := syscall.Mount("binfmt_misc", mount, "binfmt_misc", 0, ""); err != nil {
 			return fmt.Errorf("cannot mount binfmt_misc filesystem at %s: %w", mount, err)
 		}
-		// The registrations outlive the mount, which is this container's own.
-		defer syscall.Unmount(mount, 0)
+		// It stays mounted: from Linux 6.7 on the registrations are gone with the last mount.
 	}
 	for _, name := range split(uninstall) {
 		report("uninstalling", name, remove(mount, name))
@@ -100,8 +99,9 @@ func register(mount, arch string) error {
 	if len(fields) != 8 {
 		return fmt.Errorf("rule of %d fields in %s.conf", len(fields), name)
 	}
-	// C: a setuid program keeps its rights; F: the kernel opens the emulator now, so containers need not have it.
-	fields[6], fields[7] = filepath.Join(programs, name), "CF"
+	// P: argv[0] stays as it was, by which busybox knows what it is; C: a setuid program keeps its rights; F: the kernel opens the emulator
+	// now, so containers need not have it.
+	fields[6], fields[7] = filepath.Join(programs, name), "POCF"
 	file, err := os.OpenFile(filepath.Join(mount, "register"), os.O_WRONLY, 0)
 	if err != nil {
 		return err
