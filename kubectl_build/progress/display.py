@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -105,6 +106,11 @@ def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str]) -> View:
 def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """True for a terminal that can move its cursor."""
     try:
-        return stream.isatty() and environ.get("TERM", "") not in ("dumb", "unknown")
+        terminal = stream.isatty() and environ.get("TERM", "") not in ("dumb", "unknown")
     except ValueError:  # the stream is closed
         return False
+    if terminal and os.name == "nt":
+        from rich.console import detect_legacy_windows  # consoles before Windows 10 know no escape sequences
+
+        return not detect_legacy_windows()
+    return terminal
