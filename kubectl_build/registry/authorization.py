@@ -23,7 +23,7 @@ from kubectl_build.registry.http import Http, Response
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,|$)')
-_SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:\s+|$)")
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?:[\s,]+|$)")
 _CLIENT_ID = "kubectl-build"
 
 

@@ -23,7 +23,7 @@ import aiohttp
 import aiohttp.abc
 from yarl import URL
 
-from kubectl_build.errors import ConfigError, DialError, RegistryError
+from kubectl_build.errors import ConfigError, ConnectionLost, DialError, KubectlBuildError, RegistryError
 from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.bridge import Bridge, bridge
 
@@ -278,11 +278,15 @@ def _converted(registry: str, url: URL, link: _Link) -> Iterator[None]:
         raise RegistryError(f"{who} cannot be used: {exc}") from exc
 
 
-def _from_bridge(link: _Link, who: str) -> RegistryError | None:
-    """Why the stream behind the bridge could not be made, if that is what happened; a stream that merely ended is worth another try."""
+def _from_bridge(link: _Link, who: str) -> KubectlBuildError | None:
+    """Why the stream behind the bridge failed, if that is what happened.
+
+    One that could not be made is the registry's failure as the pod sees it, one that merely broke is worth another try, and what the
+    Kubernetes API says about the exec (forbidden, no such pod) passes as it is.
+    """
     failure = link.bridge.failure if link.bridge else None
-    if failure is None:
-        return None
+    if failure is None or not isinstance(failure, ConnectionLost):
+        return failure
     kind = RegistryError if isinstance(failure, DialError) else _Broken
     return kind(f"{who} cannot be reached from the builder: {failure.message}", hint=failure.hint)
 

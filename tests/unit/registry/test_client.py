@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kubectl_build.errors import ConfigError, DialError, RegistryError
+from kubectl_build.errors import ConfigError, DialError, Forbidden, KubectlBuildError, RegistryError
 from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX, sha256_digest
 from kubectl_build.model.stream import ByteStream, Dialer
@@ -352,7 +352,7 @@ async def test_plain_http_where_https_is_expected_names_the_attribute() -> None:
 class Dials:
     """Streams to one address whatever host is asked for, counted."""
 
-    def __init__(self, target: str, failure: DialError | None = None) -> None:
+    def __init__(self, target: str, failure: KubectlBuildError | None = None) -> None:
         self.target = target
         self.failure = failure
         self.asked: list[tuple[str, int]] = []
@@ -397,6 +397,11 @@ async def test_dial_that_fails_says_why_and_is_not_repeated(certificates: Certif
         assert caught.value.message == ('registry "registry.example" cannot be reached from the builder: nc: bad address registry.example')
         assert caught.value.hint == "look there"
         assert len(dial.asked) <= 2  # aiohttp itself tries a request once more when its connection broke
+
+
+async def test_dial_that_the_cluster_forbids_is_the_clusters_error() -> None:
+    with pytest.raises(Forbidden, match="no exec for you"):
+        await put(FakeRegistry(host="registry.example"), dial=Dials("", Forbidden("no exec for you", status=403)))
 
 
 async def test_dial_that_breaks_before_the_answer_is_tried_again() -> None:
