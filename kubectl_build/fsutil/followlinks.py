@@ -39,7 +39,7 @@ class _Resolver:
         self.resolved: set[str] = set()
 
     def add(self, path: str) -> None:
-        rest = join(".", path)
+        rest = join("/", path)[1:] or "."  # nothing leads out of the root
         current = "."
         while True:
             element, _, rest = rest.partition("/")

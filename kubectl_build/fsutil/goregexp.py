@@ -15,6 +15,7 @@ _Ranges = list[tuple[int, int]]
 _LAST = 0x10FFFF
 _REPETITION = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}", re.ASCII)
 _MOST_REPEATS = 1000
+_ANYWHERE = "(?s:.*?)"
 _CONTROL = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -58,9 +59,10 @@ def translate(expression: str) -> re.Pattern[str]:
             text, i = "(?:^)", i + 1  # Python would not repeat a bare one
         elif char == "{" and (repetition := _REPETITION.match(expression, i)):
             text, i = _repeat(repetition), repetition.end()
+            search = _ANYWHERE  # ^ may have been repeated zero times
         elif char == "|":
             text, i = char, i + 1
-            search = "(?s:.*?)"  # a second alternative is not bound to the beginning
+            search = _ANYWHERE  # a second alternative is not bound to the beginning
         elif char in ".()?*":
             text, i = char, i + 1
         else:
@@ -83,9 +85,9 @@ def _escape(expression: str, i: int) -> tuple[str, int]:
     """Translate an escape outside of a class; `i` is behind the backslash."""
     char = expression[i : i + 1]
     if char in ("A", "b", "B"):
-        return "\\" + char, i + 1
+        return f"(?:\\{char})", i + 1
     if char == "z":
-        return r"\Z", i + 1
+        return r"(?:\Z)", i + 1
     if char == "Q":
         end = expression.find(r"\E", i)
         literal, after = (expression[i + 1 :], len(expression)) if end < 0 else (expression[i + 1 : end], end + 2)

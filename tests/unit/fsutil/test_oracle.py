@@ -139,9 +139,9 @@ def _expected(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 _follow = st.lists(
-    st.lists(st.sampled_from(["a", "b", "l1", "l2", "l3", "l4", "loop", "out", "dead", "*", "l*", "[", ".."]), min_size=1, max_size=3).map(
-        "/".join
-    ),
+    st.lists(st.sampled_from(["a", "b", "l1", "l2", "l3", "l4", "loop", "out", "dead", "*", "l*", "[", ".."]), min_size=1, max_size=3)
+    .map("/".join)
+    .filter(lambda path: not os.path.normpath(path).startswith("..")),  # what leads out of the root is an error there, nothing here
     max_size=3,
 )
 
