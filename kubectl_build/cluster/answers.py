@@ -105,10 +105,12 @@ def _not_found(document: JsonObject, action: Action | None, *, server: str, said
     if details.get("kind") == "namespaces" and details.get("name"):
         name = details["name"]
         return NotFound(f'namespace "{name}" does not exist', status=404, reason=reason, hint=f"kubectl create namespace {name}")
+    if action is not None and not reason and action.resource.group:
+        served = f"{action.resource.api_version} {action.resource.plural}"
+        return NotFound(f"the API server {server} does not serve {served}{said}", status=404, reason=reason)
     if action is None or not reason:
         hint = "check the server of the kubeconfig's cluster"
         return NotFound(f"there is no Kubernetes API at {server}{said}", status=404, reason=reason, hint=hint)
     if action.name and details.get("name"):
         return NotFound(f"{action.target} does not exist", status=404, reason=reason)
-    served = f"{action.resource.api_version} {action.resource.plural}"
-    return NotFound(f"cannot {action}: the API server {server} may not serve {served}{said}", status=404, reason=reason)
+    return NotFound(f"cannot {action}{said}", status=404, reason=reason)

@@ -265,6 +265,9 @@ async def test_client_at_something_that_is_no_api_server_says_so() -> None:
         api.fail("GET", "/pods", 200, raw=b"<html>hello</html>")
         with pytest.raises(ApiUnreachable, match="is no Kubernetes API"):
             await client.list(PODS)
+        api.fail("GET", "/namespaces/default/statefulsets", 404, raw=b"404 page not found")
+        with pytest.raises(NotFound, match=r"does not serve apps/v1 statefulsets: 404 page not found"):
+            await client.list(STATEFULSETS)
         api.fail("GET", "/nodes", 404, raw=b"nothing here")
         with pytest.raises(NotFound, match=r"there is no Kubernetes API at http://127\..*: nothing here"):
             await client.list(NODES)
