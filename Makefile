@@ -21,7 +21,7 @@ proto: setup ## generate the modules of kubectl_build/proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kubectl_build/proto/*.proto
 
 manifests: setup ## write manifests/ anew from the renderer
-	$(BIN)/python -m tests.unit.builder.manifests_files
+	$(BIN)/python -m tests.unit.builder.golden
 
 lint: setup ## ruff, mypy --strict, the layers
 	$(BIN)/ruff check .

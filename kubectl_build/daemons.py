@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,16 +12,20 @@ from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.exec import run
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, ungrouped
+from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
+from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.bridge import bridge
-from kubectl_build.transport.pod import PodAddress, daemon_dialer
+from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
 
 
 _REASON_SECONDS = 3.0
 """How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
 
 _LOAD_SECONDS = 5.0
+_PROBE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +109,24 @@ async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
 
     answers = await asyncio.gather(*(ask(pod) for pod in pods))
     return {pod.name: count for pod, count in zip(pods, answers, strict=True) if count is not None}
+
+
+async def has_command(kube: KubeClient, pod: PodInfo, name: str) -> bool:
+    """Whether the image of `pod` has the program `name` in its PATH. Raises DialError, Forbidden."""
+    code, _, _ = await run(
+        kube,
+        namespace=pod.namespace,
+        pod=pod.name,
+        container=CONTAINER,
+        command=["sh", "-c", 'command -v "$0"', name],
+        deadline=_PROBE_SECONDS,
+    )
+    return code == 0
+
+
+async def registry_dial(kube: KubeClient, pod: PodInfo, emit: Sink) -> Callable[[str, int], Dialer] | None:
+    """Reach registries from `pod`, as its daemon does; None, with a note, where its image has no nc: then they are reached from here."""
+    if await has_command(kube, pod, "nc"):
+        return lambda host, port: tcp_dialer(kube, address(pod), host, port)
+    emit(Note(text=f"pod {pod.name} has no nc: the index is pushed from this machine, not from the cluster", level="warning"))
+    return None

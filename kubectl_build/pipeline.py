@@ -16,7 +16,6 @@ from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
-from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.nodes import count_nodes
 from kubectl_build.builder.spec import RegistrySettings, registry_trust
 from kubectl_build.builder.state import Builder, PodInfo
@@ -35,12 +34,11 @@ from kubectl_build.buildkit.response import (
 )
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.exec import run as run_in_pod
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.daemons import Link, address, guarded, loads, open_link
+from kubectl_build.daemons import Link, guarded, has_command, loads, open_link, registry_dial
 from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.events import Note, Placed, Sink
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, native_architecture, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -67,7 +65,6 @@ from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, Fi
 from kubectl_build.session.filesync import FileSync, LocalDir
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, session_shared_key
-from kubectl_build.transport.pod import tcp_dialer
 
 T = TypeVar("T")
 
@@ -169,7 +166,7 @@ class _Work:
         async def check(link: Link, result: gateway_pb2.Result) -> bool:
             nonlocal plan
             plan = await self._decide(link, result)
-            self.emit(Note(text=plan.table()))
+            self._show(plan)
             return True
 
         async def attempt(link: Link) -> _Solved:
@@ -184,7 +181,7 @@ class _Work:
 
         async def attempt(link: Link) -> tuple[Plan, list[_Solved]]:
             plan = await self.plan(link)
-            self.emit(Note(text=plan.table()))
+            self._show(plan)
             self._refuse_split_files(plan)
             await self._ensure(plan.pools)
             with ungrouped():
@@ -206,6 +203,12 @@ class _Work:
         job = SolveJob(frontend=FRONTEND, attrs=frontend_attrs(self.request, self.platforms), internal=True)
         await self._run(link, job, check)
         return plan
+
+    def _show(self, plan: Plan) -> None:
+        """Tell the plan before work begins, and mark each platform's steps with it."""
+        self.emit(Note(text=plan.table()))
+        for assignment in plan.assignments:
+            self.emit(Placed(platform=str(assignment.platform), mode=assignment.mode.value, pool=assignment.pool))
 
     async def _share(self, plan: Plan, pool: str, link: Link | None) -> _Solved:
         """One pool's part of a plan, on `link` first if there is one already."""
@@ -243,16 +246,7 @@ class _Work:
         runnable = {p for worker in link.info.workers for p in worker.platforms}
         missing = {p.architecture for p in foreign_execs(needs, link.pool, self.candidates) if p not in runnable}
         for architecture in sorted(missing):
-            emulator = f"buildkit-qemu-{qemu_name(architecture)}"
-            code, _, _ = await run_in_pod(
-                self.kube,
-                namespace=link.pod.namespace,
-                pod=link.pod.name,
-                container=CONTAINER,
-                command=["sh", "-c", 'command -v "$0"', emulator],
-                deadline=20.0,
-            )
-            if code != 0:
+            if not await has_command(self.kube, link.pod, f"buildkit-qemu-{qemu_name(architecture)}"):
                 raise UsageError(
                     f"platform {platform} needs emulation of {architecture}, and pod {link.pod.name} has no emulator for it",
                     hint="cross-compile, add a node of that architecture, or: kubectl buildkit create NAME --qemu-install",
@@ -389,7 +383,7 @@ class _Work:
             self.request.names,
             keychain=self.keychain,
             trust=lambda host: self._trust(registries, host),
-            dial=lambda host, port: tcp_dialer(self.kube, address(pod), host, port),
+            dial=await registry_dial(self.kube, pod, self.emit),
             emit=self.emit,
         )
         descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}

@@ -33,7 +33,7 @@ Dial = Callable[[str, int], Dialer]
 MAX_BODY = 4 * 1024 * 1024
 """The size that the distribution specification lets a registry refuse for a manifest."""
 
-_DEADLINE = 20.0
+_DEADLINE = 10.0
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
 _UNKNOWN_CA = frozenset({18, 19, 20, 21})  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and the three that follow it
@@ -97,7 +97,7 @@ class Http:
         self._opening = asyncio.Lock()
 
     async def send(self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None, form: bool = False) -> Response:
-        """Make one request (each try within 20 s) and return its answer, whatever its status, but follow no redirect.
+        """Make one request (each try within 10 s) and return its answer, whatever its status, but follow no redirect.
 
         Raises RegistryError when there is no answer; NoTls and Refused where only another scheme may help.
         """

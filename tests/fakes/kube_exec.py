@@ -18,7 +18,7 @@ class Refusal(Exception):
         self.message = message
 
 
-@dataclass(slots=True)
+@dataclass
 class ExecCall:
     """One exec as its handler sees it. `read` returns b"" at the end of stdin (v5's close, or the client has gone)."""
 
