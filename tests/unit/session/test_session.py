@@ -143,7 +143,7 @@ async def test_compressed_message_is_refused_in_words() -> None:
 async def test_health_while_bulk_data_fills_the_window_is_answered() -> None:
     async def flood(stream: ServerStream) -> None:
         while True:
-            await stream.send(bytes(64 << 10))
+            await stream.send(frame(bytes(64 << 10)))
 
     async with served(_session(flood)) as peer:
         peer.acknowledge = False
@@ -159,7 +159,7 @@ async def test_health_while_bulk_data_fills_the_window_is_answered() -> None:
 
 async def test_ping_while_bulk_data_is_queued_waits_for_few_writes() -> None:
     async def flood(stream: ServerStream) -> None:
-        await stream.send(bytes(32 << 20))
+        await stream.send(frame(bytes(1 << 20)) * 32)
 
     async with served(_session(flood), window=64 << 20) as peer:
         peer.h2.increment_flow_control_window(64 << 20)
@@ -179,7 +179,7 @@ async def test_handler_that_sends_without_being_read_waits() -> None:
     async def flood(stream: ServerStream) -> None:
         nonlocal queued
         while True:
-            await stream.send(bytes(64 << 10))
+            await stream.send(frame(bytes(64 << 10)))
             queued += 64 << 10
 
     async with served(_session(flood)) as peer:

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.fsutil import packets
+from kubectl_build.fsutil.stat import MODE_DIR, MODE_SYMLINK, Stat
+from kubectl_build.proto.control_pb2 import BytesMessage
+from kubectl_build.proto.fsutil_pb2 import Packet
+from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
+from kubectl_build.session.rpc import NOT_FOUND, UNKNOWN
+from kubectl_build.session.session import Session
+from tests.unit.session.peer import Peer, served
+
+_METHOD = "/moby.filesync.v1.FileSend/DiffCopy"
+_TIME = 1_600_000_000_123_456_789
+
+
+def _session(target: ExportTarget) -> tuple[Session, FileSend]:
+    files = FileSend({1: target})
+    return Session(shared_key="", attachables=[files]), files
+
+
+def _bytes(data: bytes) -> bytes:
+    return BytesMessage(data=data).SerializeToString()
+
+
+_HEADERS = [("buildkit-attachable-exporter-id", "1")]
+
+
+async def test_file_when_complete_is_in_its_place(tmp_path: Path) -> None:
+    dest = tmp_path / "out.tar"
+    dest.write_text("before")
+    session, files = _session(FileTarget(str(dest)))
+
+    async with served(session) as peer:
+        call = await peer.call(_METHOD, _bytes(b"one"), _bytes(b"two" * 1_000_000), headers=_HEADERS)
+        assert await peer.finished(call) == (0, "")
+
+    assert dest.read_bytes() == b"one" + b"two" * 1_000_000
+    assert files.completed == {1}
+    assert os.listdir(tmp_path) == ["out.tar"]
+
+
+async def test_file_that_did_not_come_whole_leaves_nothing(tmp_path: Path) -> None:
+    session, files = _session(FileTarget(tmp_path / "out.tar"))
+
+    async with served(session) as peer:
+        call = await peer.call(_METHOD, _bytes(b"one"), headers=_HEADERS, end=False)
+        peer.h2.reset_stream(call.id)
+        await peer.flush()
+
+    assert os.listdir(tmp_path) == []
+    assert files.completed == set()
+
+
+async def test_file_descriptor_gets_the_bytes_and_stays_open(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output:
+        session, _ = _session(FileTarget(output.fileno()))
+        async with served(session) as peer:
+            assert await peer.finished(await peer.call(_METHOD, _bytes(b"data"), headers=_HEADERS)) == (0, "")
+        output.write(b" and more")
+
+    assert (tmp_path / "out").read_bytes() == b"data and more"
+
+
+async def test_file_in_a_directory_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
+    session, _ = _session(FileTarget(tmp_path / "no" / "out.tar"))
+
+    async with served(session) as peer:
+        await peer.finished(await peer.call(_METHOD, _bytes(b"x"), headers=_HEADERS))
+
+    assert isinstance(session.failure, UsageError)
+    assert str(tmp_path / "no" / "out.tar") in session.failure.message
+
+
+async def test_exporter_without_a_target_is_not_found(tmp_path: Path) -> None:
+    session, _ = _session(FileTarget(tmp_path / "out"))
+
+    async with served(session) as peer:
+        assert (await peer.finished(await peer.call(_METHOD, _bytes(b"x"))))[0] == NOT_FOUND
+
+
+async def _send_tree(peer: Peer, stats: list[Stat], contents: dict[int, bytes]) -> tuple[int, str]:
+    call = await peer.call(_METHOD, *map(packets.encode_stat, stats), packets.END_OF_STATS, headers=_HEADERS, end=False)
+    await peer.pump(lambda: call.status or len(call.messages) == len(contents))
+    if call.status:
+        return call.status
+    assert sorted(Packet.FromString(message).ID for message in call.messages) == sorted(contents)
+    for file_id, data in contents.items():
+        chunks = [data[:10], data[10:]] if len(data) > 10 else [data]
+        await peer.send(call, *(packets.encode_data_head(file_id, len(chunk)) + chunk for chunk in chunks if chunk))
+        await peer.send(call, packets.encode_data_head(file_id, 0))
+    await peer.pump(lambda: call.status or Packet.FromString(call.messages[-1]).type == packets.FIN)
+    await peer.send(call, packets.FINISHED)
+    peer.h2.end_stream(call.id)
+    return await peer.finished(call)
+
+
+async def test_tree_when_complete_is_merged_into_the_directory(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    (target / "b").mkdir(parents=True)
+    (target / "b" / "kept").write_text("kept")
+    (target / "a").write_text("replaced")
+    session, _ = _session(DirTarget(target))
+    stats = [
+        Stat("a", 0o640, 20, _TIME),
+        Stat("b", MODE_DIR | 0o555, 0, _TIME),
+        Stat("b/empty", 0o755, 0, _TIME),
+        Stat("b/hard", 0o640, 20, _TIME, "a"),
+        Stat("c", MODE_SYMLINK | 0o777, 3, _TIME, "../../anywhere"),
+    ]
+
+    async with served(session) as peer:
+        assert await _send_tree(peer, stats, {0: b"twenty bytes exactly", 2: b""}) == (0, "")
+
+    assert (target / "a").read_bytes() == b"twenty bytes exactly"
+    assert (target / "b" / "kept").read_text() == "kept"
+    assert (target / "a").samefile(target / "b" / "hard")
+    assert os.readlink(target / "c") == "../../anywhere"
+    assert [(target / name).lstat().st_mtime_ns for name in ("a", "b", "b/empty", "c")] == [_TIME] * 4
+    assert [(target / name).stat().st_mode & 0o7777 for name in ("a", "b", "b/empty")] == [0o640, 0o555, 0o755]
+
+
+async def test_tree_that_breaks_off_leaves_no_parts(tmp_path: Path) -> None:
+    session, _ = _session(DirTarget(tmp_path))
+
+    async with served(session) as peer:
+        call = await peer.call(_METHOD, packets.encode_stat(Stat("a", 0o644, 9, _TIME)), packets.END_OF_STATS, headers=_HEADERS, end=False)
+        await peer.pump(lambda: call.messages)
+        await peer.send(call, packets.encode_data_head(0, 4) + b"half")
+        peer.h2.reset_stream(call.id)
+        await peer.flush()
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../x", "a//x", "./x", "", "a/b"])
+async def test_hostile_path_ends_the_call(tmp_path: Path, path: str) -> None:
+    session, _ = _session(DirTarget(tmp_path / "out"))
+
+    async with served(session) as peer:
+        code, message = await _send_tree(peer, [Stat(path, 0o644, 1, _TIME)], {0: b"x"})
+
+    assert code == UNKNOWN
+    assert "refused" in message
+    assert isinstance(session.failure, ProtocolError)
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == []
