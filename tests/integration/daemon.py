@@ -58,13 +58,16 @@ class Daemon:
             response_deserializer=control_pb2.BytesMessage.FromString,
         )(metadata=session.metadata())
         pipe = SessionPipe(call)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(session.serve(pipe))
-            try:
-                yield pipe
-            finally:
-                task.cancel()
-                await pipe.aclose()
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(session.serve(pipe))
+                try:
+                    yield pipe
+                finally:
+                    task.cancel()
+                    await pipe.aclose()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def solve(
         self,

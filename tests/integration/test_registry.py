@@ -103,7 +103,7 @@ async def test_plain_http_of_another_machine_is_refused_and_named(plain: Registr
         return tcp_direct_dialer("127.0.0.1", int(plain.address.rpartition(":")[2]))
 
     async with open_registry("registry.example:5000", keychain=Nobody(), dial=elsewhere) as registry:
-        with pytest.raises(RegistryError, match='answers plain HTTP where HTTPS is expected') as caught:
+        with pytest.raises(RegistryError, match="answers plain HTTP where HTTPS is expected") as caught:
             await registry.put_manifest("team/app", "1.0", INDEX, MEDIA_TYPE_INDEX)
 
     assert "registry.insecure=true" in (caught.value.hint or "")
