@@ -29,7 +29,8 @@ _REGISTRY_STEP = re.compile(
 )
 _REGISTRY_TEXT = re.compile(
     r"failed to (push|resolve source metadata|do request|fetch (anonymous|oauth) token|authorize|copy)|pull access denied|"
-    r"unexpected status( from [A-Z]+ request)?|server gave HTTP response to HTTPS client|insufficient_scope|failed to configure \w+ cache exporter"
+    r"unexpected status( from [A-Z]+ request)?|server gave HTTP response to HTTPS client|insufficient_scope|"
+    r"failed to configure \w+ cache exporter"
 )
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
 

@@ -218,10 +218,8 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
     if builder.problem:
         lines.append(f"{'Problem:':<12}{builder.problem}")
     for pool in builder.pools:
-        lines += [
-            "",
-            f"Pool {pool.architecture}: {len(pool.usable_pods)} of {pool.replicas if pool.replicas is not None else '?'} ready, {pool.image}",
-        ]
+        wanted = "?" if pool.replicas is None else pool.replicas
+        lines += ["", f"Pool {pool.architecture}: {len(pool.usable_pods)} of {wanted} ready, {pool.image}"]
         for pod in pool.pods:
             state = "terminating" if pod.terminating else "ready" if pod.ready else pod.phase.lower() or "pending"
             words = [pod.name, f"node {pod.node or '-'}", state, *(["outdated"] if pod.outdated else []), _version(answers.get(pod.name))]
