@@ -129,9 +129,14 @@ class State:
         return self.root / "env"
 
     @property
-    def registry_ca(self) -> Path:
-        """PEM, the CA of REGISTRY's certificate."""
-        return self.pki / "registry-ca.crt"
+    def programs(self) -> Path:
+        """Links to kubectl and what else a user of the cluster calls; first in the PATH of `env`."""
+        return self.root / "bin"
+
+    @property
+    def registries(self) -> Path:
+        """Settings, keys and passwords of the registries; their contents are in `data`."""
+        return self.root / "registries"
 
 
 STATE = State(CHECKOUT / ".cluster")

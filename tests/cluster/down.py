@@ -1,0 +1,71 @@
+"""Stopping the cluster, with nothing but what is under RUN: the checkout that started it may be gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from tests.cluster import cgroups, host, layout, owner, processes
+from tests.cluster.made import Journal
+from tests.cluster.say import say, step
+
+
+def stop_all() -> None:
+    """Stop every process and remove everything that the cluster made on the machine, its data included. Logs and keys stay in the checkout."""
+    running = {record.name: record for record in processes.records()}
+    with step("stopping the cluster"):
+        # Kubelets first: they would start again what is killed below.
+        for name in sorted(running, key=lambda name: not name.startswith("kubelet-")):
+            if name.startswith("kubelet-"):
+                processes.stop(running.pop(name))
+        for node in layout.NODES:
+            cgroups.kill_members(node.cgroup)
+        for record in running.values():
+            processes.stop(record, grace_s=2.0)
+        cgroups.kill_members(layout.CGROUP)
+    _remove_shim_sockets()
+    _remove_leftover_links()
+    nft = layout.RUN / "nft"
+    host.unmount_below(layout.RUN, keep=layout.DATA)
+    if host.is_mounted(layout.DATA):
+        for child in layout.DATA.iterdir():
+            shutil.rmtree(child, ignore_errors=True)
+    host.undo(Journal(), [str(nft)] if nft.exists() else [])
+    host.unmount_below(layout.RUN)
+    if Journal().entries():
+        say(f"some of it could not be removed; {layout.RUN} is kept for another `down`")
+        return
+    shutil.rmtree(layout.RUN)
+
+
+def _remove_shim_sockets() -> None:
+    """Remove the shims' sockets: they are at a fixed place of containerd's, whatever its state directory is."""
+    for bootstrap in layout.RUN.glob("*/containerd/io.containerd.runtime.v2.task/*/*/bootstrap.json"):
+        try:
+            address = json.loads(bootstrap.read_text())["address"]
+        except (ValueError, KeyError):
+            continue
+        Path(address.removeprefix("unix://")).unlink(missing_ok=True)
+
+
+def _remove_leftover_links() -> None:
+    """Remove the kubelets' links to the logs of pods and libcni's records of networks, where these directories are not ours alone."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{layout.RUN}/"):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob("kubectl-build-cluster-*"):
+        result.unlink(missing_ok=True)
+
+
+def down() -> None:
+    """Stop the machine's cluster, whoever owns it, after running tests have ended."""
+    with owner.command_lock():
+        if not layout.RUN.exists():
+            say("no cluster runs here")
+            return
+        with owner.no_tests():
+            begin = time.monotonic()
+            stop_all()
+        say(f"stopped, in {time.monotonic() - begin:.1f} s")
