@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kubectl_build.cluster.authentication import Authentication, Fixed
 from kubectl_build.cluster.client import (
     CONFIGMAPS,
     NAMESPACES,
@@ -151,8 +152,8 @@ async def test_refusals_of_the_real_server_are_the_right_errors(client: KubeClie
         await client.list(Resource("things.example", "v1", "widgets", "Widget"))
     with pytest.raises(Invalid):
         await client.create(STATEFULSETS, {"metadata": {"name": "x"}, "spec": {}})
-    nobody = KubeFlags(token="not-a-token", server=connection.server, insecure_skip_tls_verify=True)
-    async with open_client(resolve(nobody, environ=os.environ)) as stranger:
+    nobody = replace(connection, authenticator=Fixed(Authentication(authorization="Bearer not-a-token")))
+    async with open_client(nobody) as stranger:
         with pytest.raises(Unauthorized, match="does not accept the credentials"):
             await stranger.list(PODS)
     wrong = replace(connection, tls=replace(connection.tls, server_name="wrong.example", insecure=False))
@@ -251,10 +252,10 @@ async def test_exec_reader_that_sleeps_stops_the_sender(client: KubeClient, pod:
     await stream.aclose()
 
 
-async def test_exec_of_a_pod_that_dies_is_lost(client: KubeClient, pod: str) -> None:
-    stream = await open_exec(client, pod=pod, container="main", command=["sh", "-c", "echo here; cat"])
-    assert await stream.receive() == b"here\n"
-    assert await run(client, pod=pod, container="main", command=["sh", "-c", "kill -9 $(pidof cat)"], deadline=20) == (0, b"", b"")
+async def test_exec_of_a_command_that_is_killed_is_lost(client: KubeClient, pod: str) -> None:
+    stream = await open_exec(client, pod=pod, container="main", command=["sh", "-c", "echo $$; read line"])
+    number = (await stream.receive()).decode().strip()
+    assert await run(client, pod=pod, container="main", command=["kill", "-9", number], deadline=20) == (0, b"", b"")
     with pytest.raises(ConnectionLost, match="exit code 137"):
         await stream.receive()
     await stream.aclose()
