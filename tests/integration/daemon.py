@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import grpc.aio
 from kubectl_build.errors import ConnectionLost
 from kubectl_build.proto import control_pb2
 from kubectl_build.session.session import Session
+from tests.cluster import tools
 
 _CONTROL = "/moby.buildkit.v1.Control/"
 _MAX = 16 << 20
@@ -46,8 +48,21 @@ class SessionPipe:
 class Daemon:
     """A channel to a daemon."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, socket: Path) -> None:
         self._channel = channel
+        self._socket = socket
+
+    async def settled(self) -> None:
+        """Wait until no cache record is in use. A context that is still held by an earlier build is not compared with, but sent again."""
+        buildctl = tools.ensure(["buildctl"])["buildctl"]
+        async with asyncio.timeout(20):
+            in_use = True
+            while in_use:
+                process = await asyncio.create_subprocess_exec(
+                    buildctl, "--addr", f"unix://{self._socket}", "du", "--format", "{{json .}}", stdout=asyncio.subprocess.PIPE
+                )
+                output, _ = await process.communicate()
+                in_use = any(record["inUse"] for record in json.loads(output) or ())
 
     @asynccontextmanager
     async def attached(self, session: Session) -> AsyncIterator[SessionPipe]:
@@ -94,4 +109,4 @@ async def connect(socket: Path) -> AsyncIterator[Daemon]:
     """Open a channel to the daemon behind `socket`."""
     options = (("grpc.max_receive_message_length", _MAX), ("grpc.max_send_message_length", _MAX), ("grpc.default_authority", "localhost"))
     async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:
-        yield Daemon(channel)
+        yield Daemon(channel, socket)

@@ -48,6 +48,7 @@ class Build:
         self._exporters = _EXPORTERS[: len(targets or ())]
 
     async def run(self, daemon: Daemon, **attrs: str) -> None:
+        await daemon.settled()
         async with daemon.attached(self.session):
             await daemon.solve(self.session, attrs=attrs, exporters=self._exporters)
 
