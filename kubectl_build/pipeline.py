@@ -337,7 +337,7 @@ class _Work:
                 async with self.link(pool) as link:
                     return await attempt(link)
             except ConnectionLost as error:
-                if number == _TRIES:
+                if number == _TRIES or isinstance(error, ProtocolError):
                     raise
                 self.emit(Note(text=f"{error.message}; trying again ({number + 1} of {_TRIES})", level="warning"))
             first = None

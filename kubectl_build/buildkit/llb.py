@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.needs import Needs
@@ -33,11 +34,19 @@ def result_needs(result: gateway_pb2.Result, requested: Sequence[Platform], own:
     for key, platform in _platform_keys(result):
         if key not in result.refs.refs:
             continue
-        found[platform] = _needs([result.refs.refs[key], *extra.get(key, ())], platform, own)
+        asked = _asked(platform, requested)
+        found[asked] = _needs([result.refs.refs[key], *extra.get(key, ())], platform, own)
     missing = [str(platform) for platform in requested if platform not in found]
     if missing:
         raise ProtocolError(f"the frontend returned no result for {', '.join(missing)}")
     return found
+
+
+def _asked(platform: Platform, requested: Sequence[Platform]) -> Platform:
+    """The requested platform that a result is for: the frontend adds the version of Windows that the base image has."""
+    if platform in requested:
+        return platform
+    return next((p for p in requested if not p.os_version and replace(platform, os_version="", os_features=()) == p), platform)
 
 
 def _platform_keys(result: gateway_pb2.Result) -> list[tuple[str, Platform]]:

@@ -78,6 +78,17 @@ def test_needs_of_a_platform_that_is_missing_is_a_protocol_error() -> None:
         result_needs(by_platform(amd64=ref()), (AMD64, ARM64), AMD64)
 
 
+def test_needs_of_windows_with_the_version_of_its_base_are_those_of_the_platform_asked_for() -> None:
+    platform = {"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1"}
+    entries = [{"ID": "windows/amd64", "Platform": platform}]
+    result = gateway_pb2.Result(
+        refs=gateway_pb2.RefMap(refs={"windows/amd64": ref(exec_op(AMD64))}),
+        metadata={"refs.platforms": json.dumps({"Platforms": entries}).encode()},
+    )
+
+    assert set(result_needs(result, (Platform("windows", "amd64"),), AMD64)) == {Platform("windows", "amd64")}
+
+
 def test_result_returned_to_the_daemon_keeps_fields_that_we_do_not_declare() -> None:
     unknown_field = b"\xa2\x06\x03abc"  # field 100, three bytes
     raw = gateway_pb2.Result(ref=ref(exec_op(AMD64))).SerializeToString() + unknown_field
