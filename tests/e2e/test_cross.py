@@ -63,8 +63,7 @@ def test_cross_each_image_holds_a_program_for_its_machine(built: Built, platform
 @pytest.mark.parametrize("platform", [p for p in PLATFORMS if p.startswith("linux/")])
 def test_cross_each_linux_program_runs_and_prints_its_platform(built: Built, platform: str, tmp_path: Path) -> None:
     printed = run_program(program(built.images[platform]), tmp_path, cpu=CPUS.get(platform, ""))
-    assert printed == f"Hello from {platform}!
-"
+    assert printed == f"Hello from {platform}!\n"
 
 
 def test_cross_only_the_amd64_pool_is_used_though_an_arm64_node_is_there(built: Built, namespace: Namespace) -> None:
