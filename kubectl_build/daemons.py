@@ -20,7 +20,6 @@ from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
 
-
 _REASON_SECONDS = 3.0
 """How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
 

@@ -186,8 +186,8 @@ async def _apply_all(client: KubeClient, name: str, manifests: Manifests, presen
 
 
 def _version(item: JsonObject) -> object:
-    """What changes with what people ask for; for kinds with a status that is not the resourceVersion."""
-    return item["metadata"].get("generation", item["metadata"]["resourceVersion"])
+    """What changes with what people ask for: the generation, or the data of a kind without one. A status or a manager moves neither."""
+    return item["metadata"].get("generation") or (item.get("data"), item["metadata"].get("labels"))
 
 
 async def _undo(client: KubeClient, present: _Present, emit: Sink) -> None:

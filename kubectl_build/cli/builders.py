@@ -166,9 +166,23 @@ def unknown_builder(name: str, kube: KubeClient) -> ClusterError:
     return ClusterError(f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces")
 
 
-def _note(event: BuildEvent) -> None:
-    if isinstance(event, Note):
+class _Notes:
+    """Notes as lines on stderr; what is waited for is said once, however often it is seen."""
+
+    def __init__(self) -> None:
+        self._waiting = ""
+
+    def __call__(self, event: BuildEvent) -> None:
+        if not isinstance(event, Note) or not event.text:
+            return
+        if event.level == "wait":
+            if event.text == self._waiting:
+                return
+            self._waiting = event.text
         print(event.text, file=sys.stderr)
+
+
+_note = _Notes()
 
 
 def _version(answer: DaemonInfo | KubectlBuildError | None) -> str:

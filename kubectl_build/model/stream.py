@@ -8,7 +8,8 @@ from typing import Protocol
 class ByteStream(Protocol):
     """Bytes both ways. One task may receive while another sends; neither call may be used by two tasks at once.
 
-    A stream is ready when its maker returns it. After `aclose` every call raises ConnectionLost. Cancelling a `send` leaves the stream unusable.
+    A stream is ready when its maker returns it. After `aclose` every call raises ConnectionLost. Cancelling a `send` leaves the stream
+    unusable.
     """
 
     async def receive(self) -> bytes:
