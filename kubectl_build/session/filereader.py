@@ -11,7 +11,7 @@ from typing import Final
 from kubectl_build.errors import ContextChanged, UsageError
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.stat import Stat
-from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError, data_frame_prefix
+from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError, prefix
 
 CHUNK: Final = 256 << 10
 """File bytes in one packet. The daemon takes messages of up to 16 MiB."""
@@ -68,7 +68,7 @@ class FileReader:
                 self._file = self._open(self._queue.popleft())
             data = self._file.read()
             head = packets.encode_data_head(self._file.id, len(data))
-            parts += (data_frame_prefix(len(head) + len(data)), head, data)
+            parts += (prefix(len(head) + len(data)), head, data)
             size += len(head) + len(data) + 5
             self.bytes_sent += len(data)
             if not data:

@@ -46,23 +46,22 @@ class Attachable(Protocol):
         """Full method names ("/package.Service/Method") and what answers them. A handler that returns has answered OK."""
 
 
+def prefix(length: int) -> bytes:
+    """Return what stands before a message of `length` bytes: not compressed, and the length."""
+    return b"\0" + length.to_bytes(4, "big")
+
+
 def frame(message: bytes) -> bytes:
-    """Put the length prefix before one message."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    """Put the prefix before one message."""
+    return prefix(len(message)) + message
 
 
 def frame_all(messages: Iterable[bytes]) -> bytes:
     """Join many messages, each with its prefix, into one buffer."""
     parts: list[bytes] = []
     for message in messages:
-        parts.append(b"\0" + len(message).to_bytes(4, "big"))
-        parts.append(message)
+        parts += (prefix(len(message)), message)
     return b"".join(parts)
-
-
-def data_frame_prefix(length: int) -> bytes:
-    """Return the prefix of a message of `length` bytes."""
-    return b"\0" + length.to_bytes(4, "big")
 
 
 class MessageReader:
