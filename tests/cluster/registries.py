@@ -1,7 +1,7 @@
 """The three registries of the local cluster as plain data: prepare a directory, get a command to start.
 
-All are Debian's docker-registry. The mirror serves a storage directory of `tests.cluster.images` and takes nothing; the other two keep what is
-pushed in their own directory. `run_registry` starts one for tests on any address.
+All are Debian's docker-registry. The mirror serves a storage directory of `tests.cluster.images` and takes nothing; the other two keep
+what is pushed in their own directory. `run_registry` starts one for tests on any address.
 """
 
 from __future__ import annotations
@@ -79,15 +79,17 @@ def prepare(
 ) -> Registry:
     """Write what a registry needs into `directory` (made when missing) and say how to start it.
 
-    Certificates and passwords that are there are kept, so that a second call gives the same registry. `password` is made up when empty. `storage`
-    is the directory with the images, `directory/storage` by default; a mirror must be given one. Raises Trouble when openssl fails.
+    Certificates and passwords that are there are kept, so that a second call gives the same registry. `password` is made up when empty.
+    `storage` is the directory with the images, `directory/storage` by default; a mirror must be given one. Raises Trouble when openssl
+    fails.
     """
     if kind is Kind.MIRROR and storage is None:
         raise ValueError("a mirror serves a storage directory that is there already")
     directory.mkdir(parents=True, exist_ok=True)
     kept = storage or directory / "storage"
     kept.mkdir(parents=True, exist_ok=True)
-    http: dict[str, object] = {"addr": address, "secret": secrets.token_hex(16)}
+    # The secret signs the state of uploads between registries behind one load balancer; here there is one, and a fixed text keeps the file.
+    http: dict[str, object] = {"addr": address, "secret": "one registry, one process"}
     config: dict[str, object] = {"version": "0.1", "log": {"level": "info"}, "http": http}
     ca = None
     if kind is Kind.AUTHENTICATED:
@@ -149,11 +151,10 @@ def _certify(directory: Path, host: str) -> Path:
     names = ",".join(f"IP:{address}" for address in dict.fromkeys([host, "127.0.0.1"]))
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", _CERTIFICATE_DAYS]
     _openssl([*new, "-subj", "/CN=kubectl-build local registry CA", "-keyout", "ca.key", "-out", "ca.crt"], directory)
-    _openssl(
-        [*new, "-subj", f"/CN={host}", "-keyout", "server.key", "-out", "server.crt", "-CA", "ca.crt", "-CAkey", "ca.key"]
-        + ["-addext", f"subjectAltName={names}", "-addext", "extendedKeyUsage=serverAuth", "-addext", "basicConstraints=critical,CA:false"],
-        directory,
-    )
+    signed = [*new, "-subj", f"/CN={host}", "-keyout", "server.key", "-out", "server.crt", "-CA", "ca.crt", "-CAkey", "ca.key"]
+    for extension in (f"subjectAltName={names}", "extendedKeyUsage=serverAuth", "basicConstraints=critical,CA:false"):
+        signed += ["-addext", extension]
+    _openssl(signed, directory)
     return ca
 
 

@@ -33,13 +33,16 @@ _MIRRORED = (
     Recipe(
         name="binfmt",
         make=nodes.make_binfmt,
-        sources=["images/nodes.py", "images/binfmt/main.go", _ROOTFS, _PROGRAMS],
+        sources=["images/nodes.py", "images/binfmt/main.go", "images/binfmt/go.mod", _ROOTFS, _PROGRAMS],
         tools=nodes.TOOLS,
         uses_go=True,
     ),
     Recipe(name="distroless", make=bases.make_distroless, sources=["images/bases.py", _ROOTFS]),
     Recipe(name="nanoserver", make=bases.make_nanoserver, sources=["images/bases.py"]),
 )
+
+RECIPES = (*_MIRRORED, _PAUSE)
+"""All of them; the longest come first, for they are made two or more at a time."""
 
 TOOLS = tuple(sorted({*buildkit.TOOLS, *nodes.TOOLS}))
 """The names of the tools that `ensure` must be given."""
@@ -75,7 +78,7 @@ def ensure(tools: Mapping[str, Path], log: Callable[[str], None]) -> Images:
         return cache.ensure("images", recipe.cache_item(tools, go_version), fill)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        *mirrored, pause = pool.map(make, (*_MIRRORED, _PAUSE))
+        *mirrored, pause = pool.map(make, RECIPES)
     archives = {architecture: pause / f"{architecture}.tar" for architecture in nodes.ARCHITECTURES}
     return Images(mirror=_mirror(mirrored), archives=archives)
 

@@ -50,7 +50,8 @@ def rootfs(packages: Path, architecture: str) -> Tree:
 def add_alpine(tree: Tree, version: str) -> None:
     """Make a busybox tree say that it is alpine, with an apk that says why it cannot help."""
     tree.file("/etc/alpine-release", f"{version}.0\n")
-    tree.file("/etc/os-release", f'NAME="Alpine Linux"\nID=alpine\nVERSION_ID={version}.0\nPRETTY_NAME="Alpine Linux v{version} (stand-in)"\n')
+    pretty = f"Alpine Linux v{version} (stand-in)"
+    tree.file("/etc/os-release", f'NAME="Alpine Linux"\nID=alpine\nVERSION_ID={version}.0\nPRETTY_NAME="{pretty}"\n')
     tree.file("/sbin/apk", _NO_PACKAGES, mode=0o755)
 
 
@@ -73,7 +74,7 @@ def make_busybox(kitchen: Kitchen, layout: Layout) -> None:
 
 
 def make_alpine(kitchen: Kitchen, layout: Layout) -> None:
-    for version, tags in (("3.15", ("3.15",)), ("3.20", ("3.20", "3.12", "3", "latest"))):
+    for version, tags in (("3.12", ("3.12",)), ("3.15", ("3.15",)), ("3.20", ("3.20", "3", "latest"))):
         layout.add("docker.io/library/alpine", tags, _alpine_images(kitchen, layout, version))
 
 

@@ -37,7 +37,7 @@ def make(kitchen: Kitchen, layout: Layout) -> None:
         }
         layers = [layout.layer(rootfs), sources, layout.layer(_binaries(binaries, architecture))]
         images.append(Image(platform=Platform("linux", architecture, variant), layers=layers, config=config))
-    layout.add("docker.io/library/golang", _TAGS, images)
+    layout.add("docker.io/library/golang", (*_TAGS, version, f"{version}-alpine"), images)
 
 
 def _sources(goroot: Path) -> Tree:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -53,7 +53,7 @@ class Tree:
     def symlink(self, path: str, target: str) -> None:
         self._add(path, tarfile.SYMTYPE, 0o777, 0, target=target)
 
-    def copy(self, source: Path, path: str, *, leave_out: Iterable[str] = ()) -> None:
+    def copy(self, source: Path, path: str, *, leave_out: Sequence[str] = ()) -> None:
         """Add a directory of this machine with all in it, owned by root.
 
         `leave_out` has names of directories and of files (an entry that starts with `*` is a suffix) that are skipped at any depth.
@@ -81,9 +81,9 @@ class Tree:
         unfinished = blobs / f".layer-{id(self)}"
         with unfinished.open("wb") as raw:
             packed = _Hashing(raw)
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=cast(BinaryIO, packed), mtime=0) as compressor:
-                plain = _Hashing(cast(BinaryIO, compressor))
-                with tarfile.open(fileobj=cast(BinaryIO, plain), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=cast("BinaryIO", packed), mtime=0) as compressor:
+                plain = _Hashing(cast("BinaryIO", compressor))
+                with tarfile.open(fileobj=cast("BinaryIO", plain), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
                     self.pack(archive)
         unfinished.rename(blobs / packed.digest.hexdigest())
         return Layer(f"sha256:{packed.digest.hexdigest()}", f"sha256:{plain.digest.hexdigest()}", packed.size)

@@ -63,4 +63,5 @@ def _apt(private: Path) -> list[str]:
 def _run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
     if done.returncode:
-        raise Trouble(f"{Path(command[0]).name} {' '.join(command[-len(_PACKAGES) :])} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise Trouble(f"{command[0]} ... {' '.join(command[-len(_PACKAGES) :])} failed: {said}")

@@ -17,8 +17,8 @@ def build(
 ) -> None:
     """Build main packages for linux in the module at `folder`.
 
-    `target` is a file, or a directory when it ends with a slash; `variables` are `import/path.name=value` for the linker. Raises Trouble with the
-    end of go's words.
+    `target` is a file, or a directory when it ends with a slash; `variables` are `import/path.name=value` for the linker. Raises Trouble
+    with the end of go's words.
     """
     linker = " ".join(["-s", "-w", *(f"-X {variable}" for variable in variables)])
     environment = os.environ | {"GOOS": "linux", "GOARCH": architecture, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tests.cluster import cache, layout
 from tests.cluster.images.oci import Layout
-
-# What every recipe is made with.
-_SHARED = ("images/layers.py", "images/oci.py", "images/packages.py", "images/recipe.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +25,8 @@ class Kitchen:
 class Recipe:
     """One image layout. `sources` (below tests/cluster) and `tools` are what it is made from, besides what every recipe is made from."""
 
+    SHARED: ClassVar = ("images/layers.py", "images/oci.py", "images/packages.py", "images/recipe.py")
+
     name: str
     make: Callable[[Kitchen, Layout], None]
     sources: Sequence[str]
@@ -38,6 +38,6 @@ class Recipe:
 
         Tools count by path and size: the directories they are in have hashes of their own.
         """
-        sources = [layout.SOURCES / source for source in sorted({*self.sources, *_SHARED})]
+        sources = [layout.SOURCES / source for source in sorted({*self.sources, *self.SHARED})]
         used = [f"{tools[name]} {tools[name].stat().st_size}" for name in self.tools]
         return f"{self.name}-{cache.key([*sources, *used, go_version if self.uses_go else ''])}"
