@@ -11,7 +11,8 @@ from tests.cluster.say import Trouble
 
 def main() -> int:
     """Run one command; returns the exit code: 1 for trouble, and for `status` of a cluster that does not run whole."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description="A real mixed-architecture Kubernetes cluster on this machine.")
+    description = "A real mixed-architecture Kubernetes cluster on this machine."
+    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=description)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="build what is missing, start what does not run, wait until pods run on both nodes")
     commands.add_parser("down", help="stop everything and remove all that was made on the machine")

@@ -130,7 +130,7 @@ def proxy(tools: Mapping[str, Path], keys: Path) -> Process:
 
 
 def dns(tools: Mapping[str, Path], keys: Path) -> Process:
-    """CoreDNS on the bridge. It answers for the cluster's own names, and NXDOMAIN at once for all others: no test may depend on the internet."""
+    """CoreDNS on the bridge: the cluster's own names, and NXDOMAIN at once for all others, since no test may depend on the internet."""
     kubeconfig = files.write_json(layout.RUN / "coredns.kubeconfig", pki.kubeconfig(keys, "coredns"))
     config = files.write(
         layout.RUN / "Corefile",

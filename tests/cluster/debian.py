@@ -88,7 +88,7 @@ def program(package_name: str, path: str) -> Path:
         wrapper.parent.mkdir(exist_ok=True)
         partial = wrapper.with_name(f".{name}-{os.getpid()}")
         search = ":".join(map(str, libraries))
-        partial.write_text(f"#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(search)} exec {shlex.quote(str(root / path))} \"$@\"\n")
+        partial.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(search)} exec {shlex.quote(str(root / path))} "$@"\n')
         partial.chmod(0o755)
         partial.rename(wrapper)
     return wrapper

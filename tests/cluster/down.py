@@ -13,7 +13,7 @@ from tests.cluster.say import say, step
 
 
 def stop_all() -> None:
-    """Stop every process and remove everything that the cluster made on the machine, its data included. Logs and keys stay in the checkout."""
+    """Stop every process and remove all that the cluster made on the machine, and its data. Logs and keys stay in the checkout."""
     running = {record.name: record for record in processes.records()}
     with step("stopping the cluster"):
         # Kubelets first: they would start again what is killed below.
@@ -68,4 +68,5 @@ def down() -> None:
         with owner.no_tests():
             begin = time.monotonic()
             stop_all()
+        owner.COMMAND_LOCK.unlink()  # who waits for it sees that it is gone, and makes a new one
         say(f"stopped, in {time.monotonic() - begin:.1f} s")

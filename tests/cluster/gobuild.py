@@ -94,7 +94,7 @@ def _seccomp() -> dict[str, str]:
     if subprocess.run(["pkg-config", "--exists", "libseccomp"], check=False).returncode == 0:
         return {}
     if not debian.available():
-        raise Trouble("libseccomp's headers and static library are missing, runc needs them: install them (Debian's package is libseccomp-dev)")
+        raise Trouble("runc needs libseccomp's headers and static library: install them (Debian's package is libseccomp-dev)")
     root = debian.package("libseccomp-dev")
     library = next(root.glob("usr/lib/*/libseccomp.a")).parent
     return {

@@ -1,4 +1,4 @@
-"""What the cluster needs of the machine itself: bridge, sysctls, mounts, binfmt entries. Each is journalled, then made; `undo` takes it back."""
+"""What the cluster needs of the machine itself: bridge, sysctls, mounts, binfmt entries. Each is journalled, then made, and undone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tests.cluster import cgroups, layout
 from tests.cluster.made import Entry, Journal
@@ -99,18 +100,23 @@ def register_emulators(journal: Journal, qemu: Mapping[str, Path]) -> None:
 
 
 # ELF: class, byte order, e_machine, and the two bits of the fields that may differ between executables that the emulator runs.
-_ELF = {"aarch64": (2, 1, 183), "arm": (1, 1, 40), "s390x": (2, 2, 22)}
+_ELF: dict[str, tuple[int, Literal["little", "big"], int]] = {
+    "aarch64": (2, "little", 183),
+    "arm": (1, "little", 40),
+    "s390x": (2, "big", 22),
+}
 
 
 def binfmt_line(name: str, arch: str, interpreter: str) -> bytes:
     """Return the line for the kernel's `register` file.
 
-    It matches any ET_EXEC or ET_DYN of the architecture, whatever the OS ABI byte says. Flags: F opens the interpreter now, so that it works in every
-    container; O and C because F passes a descriptor and set-user-ID programs keep their rights; P keeps argv[0], by which busybox knows its applet.
+    It matches any ET_EXEC or ET_DYN of the architecture, whatever the OS ABI byte says. Flags: F opens the interpreter now, for it to work
+    in every container; O hands it the program as a descriptor; C keeps set-user-ID programs working; P keeps argv[0], by which busybox
+    knows its applet.
     """
-    bits, order, machine = _ELF[arch]
-    endian = "little" if order == 1 else "big"
-    magic = b"\x7fELF" + bytes([bits, order, 1]) + bytes(9) + (2).to_bytes(2, endian) + machine.to_bytes(2, endian)
+    bits, endian, machine = _ELF[arch]
+    identification = b"\x7fELF" + bytes([bits, 1 if endian == "little" else 2, 1]) + bytes(9)
+    magic = identification + (2).to_bytes(2, endian) + machine.to_bytes(2, endian)
     mask = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + (0xFFFE).to_bytes(2, endian) + b"\xff\xff"
 
     def escaped(data: bytes) -> str:

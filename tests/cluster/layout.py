@@ -1,7 +1,7 @@
 """Where everything of the local cluster is: versions, addresses, ports, names and paths.
 
-One cluster a machine, so all of it is fixed but the checkout and the cache. What is needed to stop a cluster is under RUN alone: the checkout
-that started it may be gone by then.
+One cluster a machine, so all of it is fixed but the checkout and the cache. What is needed to stop a cluster is under RUN alone: the
+checkout that started it may be gone by then.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ runtime_path = "{tools["containerd-shim-runc-v2"]}"
 
 [{runtime}.containerd.runtimes.runc.options]
 BinaryName = "{tools["runc"]}"
+Root = "{node.run}/runc"
 SystemdCgroup = false
 """
 

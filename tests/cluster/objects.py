@@ -1,4 +1,4 @@
-"""What the cluster holds from its start: the simulated architecture, DNS rights, and the defaults for builders. Pure but for reading the CA."""
+"""What the cluster holds from its start: the simulated architecture, DNS rights, the defaults for builders. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _binding(kind: str, name: str, subject: dict[str, str]) -> dict[str, Any]:
 def simulated_architecture() -> Objects:
     """Return the policy that makes a labelled node's architecture what its label says.
 
-    The kubelet and the controller manager put the real one back in within seconds, so every write of a node is corrected, not only the first.
+    The kubelet and the controller manager put the real one back within seconds, so every write of a node is corrected, not the first alone.
     """
     label = f"object.metadata.labels['{SIMULATED_ARCH_LABEL}']"
     labels = ", ".join(
@@ -117,7 +117,7 @@ def builder_defaults(registry_ca_pem: str) -> Objects:
 
 
 def trial_pod(arch: str) -> tuple[str, dict[str, Any]]:
-    """Return a pod that shows that a node of `arch` takes pods, and leaves the builders' image on it. Its path is second to its collection's."""
+    """Return path and value of a pod that shows that a node of `arch` takes pods, and leaves the builders' image there."""
     name = f"trial-{arch}"
     pod = {
         "apiVersion": "v1",

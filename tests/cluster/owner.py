@@ -15,7 +15,7 @@ from typing import IO
 from tests.cluster import layout
 from tests.cluster.say import Trouble, say
 
-_COMMAND_LOCK = layout.RUN.with_name(f"{layout.RUN.name}.lock")
+COMMAND_LOCK = layout.RUN.with_name(f"{layout.RUN.name}.lock")
 """Beside RUN, for `down` removes RUN while it holds this one."""
 _SAY_EVERY_S = 30.0
 
@@ -56,12 +56,12 @@ def _acquire(file: IO[str], how: int, reason: str, timeout_s: float) -> None:
             return
         except BlockingIOError:
             now = time.monotonic()
-            if now > deadline:
-                raise Trouble(f"{reason} for {timeout_s:.0f} s; giving up") from None
             if now - said > _SAY_EVERY_S:
                 file.seek(0)
                 say(f"waiting: {reason} ({file.read().strip() or 'unknown holder'})")
                 said = now
+            if now > deadline:
+                raise Trouble(f"{reason} for {timeout_s:.0f} s; giving up") from None
             time.sleep(0.2)
 
 
@@ -88,7 +88,7 @@ def _locked(path: Path, how: int, reason: str, timeout_s: float, holder: str) ->
 @contextmanager
 def command_lock(timeout_s: float = 1800.0) -> Iterator[None]:
     """Hold the lock of `up` and `down`."""
-    with _locked(_COMMAND_LOCK, fcntl.LOCK_EX, "another cluster command runs", timeout_s, str(layout.CHECKOUT)):
+    with _locked(COMMAND_LOCK, fcntl.LOCK_EX, "another cluster command runs", timeout_s, str(layout.CHECKOUT)):
         yield
 
 

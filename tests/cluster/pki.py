@@ -98,7 +98,7 @@ def kubeconfig(directory: Path, user: str) -> dict[str, object]:
                 "cluster": {"server": f"https://{layout.HOST_IP}:{layout.API_PORT}", "certificate-authority": str(directory / "ca.crt")},
             }
         ],
-        "users": [{"name": user, "user": {"client-certificate": str(directory / f"{user}.crt"), "client-key": str(directory / f"{user}.key")}}],
+        "users": [{"name": user, "user": {"client-certificate": f"{directory}/{user}.crt", "client-key": f"{directory}/{user}.key"}}],
         "contexts": [{"name": "kubectl-build", "context": {"cluster": "kubectl-build", "user": user}}],
         "current-context": "kubectl-build",
     }

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,16 +94,19 @@ def start(process: Process, logs: Path) -> bool:
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.rename(log.with_suffix(".log.1"))
     members = cgroups.tracking(cgroups.hierarchies()) / cgroups.DAEMONS / "cgroup.procs"
-    joined = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(members), *process.argv]
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(layout.RUN)} | dict(process.environment)
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            joined, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/", env=environment
-        )
-    started = start_time(child.pid)
+    joined = ["/bin/sh", "-c", 'echo $$ >"$0" && cd / && exec "$@"', str(members), *process.argv]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(layout.RUN), **process.environment}
+    # Not subprocess: its objects expect to see their child's end, and this one outlives us.
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    pid = os.posix_spawn(joined[0], joined, environment, file_actions=files, setsid=True)
+    started = start_time(pid)
     if started is None:
         raise Trouble(f"{process.name} ended at once: see {log}")
-    record = {"name": process.name, "pid": child.pid, "start": started, "fingerprint": process.fingerprint()}
+    record = {"name": process.name, "pid": pid, "start": started, "fingerprint": process.fingerprint()}
     RECORDS.mkdir(parents=True, exist_ok=True)
     partial = RECORDS / f".{process.name}"
     partial.write_text(json.dumps(record))

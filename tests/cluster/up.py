@@ -49,8 +49,9 @@ def take_over() -> None:
         with owner.no_tests():
             stop_all()
         old = None
-    if old is None:
-        shutil.rmtree(STATE.logs, ignore_errors=True)
+    if old is None:  # also after a reboot, of which etcd without fsync may not have survived
+        for left in (STATE.data, STATE.logs):
+            shutil.rmtree(left, ignore_errors=True)
         owner.write(owner.Owner(checkout=mine, logs=str(STATE.logs)))
 
 
