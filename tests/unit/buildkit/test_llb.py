@@ -17,7 +17,9 @@ ARM64 = Platform("linux", "arm64")
 
 def definition(*ops: pb_pb2.Op) -> pb_pb2.Definition:
     last = pb_pb2.Op(inputs=[pb_pb2.Input(digest="sha256:0")])
-    return pb_pb2.Definition(**{"def": [op.SerializeToString() for op in (*ops, last)]})
+    result = pb_pb2.Definition()
+    getattr(result, "def").extend(op.SerializeToString() for op in (*ops, last))
+    return result
 
 
 def exec_op(platform: Platform | None, command: str = "make") -> pb_pb2.Op:
@@ -28,7 +30,9 @@ def exec_op(platform: Platform | None, command: str = "make") -> pb_pb2.Op:
 
 
 def ref(*ops: pb_pb2.Op) -> gateway_pb2.Ref:
-    return gateway_pb2.Ref(**{"id": "r", "def": definition(*ops)})
+    result = gateway_pb2.Ref(id="r")
+    getattr(result, "def").CopyFrom(definition(*ops))
+    return result
 
 
 def by_platform(**refs: gateway_pb2.Ref) -> gateway_pb2.Result:
