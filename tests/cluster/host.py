@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,12 +51,16 @@ def is_mounted(path: Path) -> bool:
     return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
+def _link_exists(name: str) -> bool:
+    return any(name == found for _, found in socket.if_nameindex())
+
+
 def make_bridge(journal: Journal) -> None:
     """Make the bridge of all pods with the machine's address on it, and let the machine forward between them."""
     for name in (*_SYSCTLS_SET_BY_KUBELET, "net.ipv4.ip_forward"):
         if _sysctl(name).exists():
             journal.add(Entry("sysctl", name, _sysctl(name).read_text().strip()))
-    if not Path("/sys/class/net", layout.BRIDGE).exists():
+    if not _link_exists(layout.BRIDGE):
         journal.add(Entry("link", layout.BRIDGE))
         run("ip", "link", "add", layout.BRIDGE, "address", _BRIDGE_ADDRESS, "type", "bridge")
     run("ip", "address", "replace", f"{layout.HOST_IP}/16", "dev", layout.BRIDGE)
@@ -143,7 +148,7 @@ def _undo(entry: Entry, nft: Sequence[str]) -> None:
         case "sysctl":
             _sysctl(entry.name).write_text(entry.was)
         case "link":
-            if Path("/sys/class/net", entry.name).exists():
+            if _link_exists(entry.name):
                 run("ip", "link", "delete", entry.name)
         case "mount":
             if is_mounted(path):
