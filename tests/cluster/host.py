@@ -177,4 +177,5 @@ def unmount_below(directory: Path, keep: Path | None = None) -> None:
 
 def _mounts_below(directory: Path) -> list[str]:
     paths = [line.split()[4].encode().decode("unicode_escape") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return sorted((path for path in paths if path.startswith(f"{directory}{os.sep}")), key=len, reverse=True)
+    # One that is hidden below a later mount can neither be reached nor be ours.
+    return sorted((path for path in paths if path.startswith(f"{directory}{os.sep}") and os.path.lexists(path)), key=len, reverse=True)

@@ -86,8 +86,8 @@ def start(process: Process, logs: Path) -> bool:
     if up_to_date(process):
         return False
     before = record_of(process.name)
-    if before is not None:
-        say(f"{process.name} " + ("has a new configuration: restarting it" if before.alive() else "has died: starting it again"))
+    if before is not None and before.alive():
+        say(f"{process.name} has a new configuration: restarting it")
         stop(before)
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{process.name}.log"
@@ -112,6 +112,14 @@ def start(process: Process, logs: Path) -> bool:
     partial.write_text(json.dumps(record))
     partial.rename(RECORDS / f"{process.name}.json")
     return True
+
+
+def forget_dead() -> None:
+    """Say which processes have died, and forget them, so that `records` has only living ones."""
+    for record in records():
+        if not record.alive():
+            say(f"{record.name} has died")
+            stop(record)
 
 
 def stop(record: Record, grace_s: float = 5.0) -> None:

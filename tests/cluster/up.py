@@ -154,11 +154,10 @@ def _run_trial_pods(api: Api) -> None:
         api.delete(path)
 
 
-def _start(wanted: list[Process]) -> bool:
+def _start(wanted: list[Process]) -> None:
     started = [process.name for process in wanted if processes.start(process, STATE.logs)]
     if started:
         say(f"started {', '.join(started)}")
-    return bool(started)
 
 
 def _apply_objects(api: Api, registry_ca: str) -> None:
@@ -215,6 +214,7 @@ def _bring_up(found: Mapping[str, Path], made: images.Images) -> None:
     if not record.complete or not all(map(processes.up_to_date, wanted)):
         record = owner.Owner(checkout=record.checkout, logs=record.logs)
         owner.write(record)
+    processes.forget_dead()
     api = Api(keys)
     _start(control)
     _wait(lambda: "" if api.ready() else "the API server is not ready", 60)
