@@ -61,6 +61,7 @@ def _remove_leftover_links() -> None:
 
 def down() -> None:
     """Stop the machine's cluster, whoever owns it, after running tests have ended."""
+    host.check_kind()
     with owner.command_lock():
         if not layout.RUN.exists():
             say("no cluster runs here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -28,10 +29,31 @@ _SYSCTLS_SET_BY_KUBELET = (
     "kernel.keys.root_maxbytes",
 )
 # Made by the kubelet, libcni and the shims at fixed paths.
-_FIXED_DIRECTORIES = ("/var/log/containers", "/var/lib/cni", "/run/containerd", "/var/lib/kubelet", "/usr/libexec/kubernetes")
+_FIXED_DIRECTORIES = (
+    "/var/log/containers",
+    "/var/lib/cni",
+    "/var/lib/cni/results",
+    "/run/containerd",
+    "/var/lib/kubelet",
+    "/var/lib/kubelet/device-plugins",
+    "/usr/libexec/kubernetes",
+    "/usr/libexec/kubernetes/kubelet-plugins",
+)
+
+INSTEAD = "or use any cluster in the current kubectl context instead"
 
 EMULATED = {"aarch64": "qemu-aarch64", "arm": "qemu-arm", "s390x": "qemu-s390x"}
 """QEMU's name of an architecture, and the binfmt entry's. ppc64le is left out on purpose: tests need one platform that has no emulator."""
+
+
+def check_kind() -> None:
+    """Raise Trouble, one sentence, on a machine of another kind than the cluster is for, and for a user who may not touch it."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        raise Trouble(
+            f"the local cluster needs Linux on x86_64, not {platform.system()} on {platform.machine()}: take such a machine, {INSTEAD}"
+        )
+    if os.geteuid() != 0:
+        raise Trouble(f"the local cluster needs root, for bridges, mounts and cgroups: run this with sudo, {INSTEAD}")
 
 
 def run(*argv: str) -> str:

@@ -6,7 +6,6 @@ Every step looks first and does nothing when its work is done, so a call on a ru
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -22,7 +21,6 @@ from tests.cluster.processes import Process
 from tests.cluster.registries import Kind, Registry
 from tests.cluster.say import Trouble, say, step
 
-_INSTEAD = "instead, any cluster in the current kubectl context will do"
 _FOR_USERS = ("kubectl", "buildctl", "skopeo", "ctr")
 _QEMU = {arch: f"qemu-{arch}-static" for arch in host.EMULATED}
 _ALL_TOOLS = {*controlplane.TOOLS, *nodes.TOOLS, *images.TOOLS, *_FOR_USERS, *_QEMU.values(), "docker-registry"}
@@ -30,13 +28,10 @@ _ALL_TOOLS = {*controlplane.TOOLS, *nodes.TOOLS, *images.TOOLS, *_FOR_USERS, *_Q
 
 def preflight() -> None:
     """Raise Trouble, one sentence, when this machine cannot hold the cluster."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        raise Trouble(f"the local cluster needs Linux on x86_64, not {platform.system()} on {platform.machine()}; {_INSTEAD}")
-    if os.geteuid() != 0:
-        raise Trouble(f"the local cluster needs root, for bridges, mounts and cgroups: run it with sudo; {_INSTEAD}")
+    host.check_kind()
     for tool, package in {"ip": "iproute2", "mount": "mount", "openssl": "openssl", "go": "golang (1.25 or later)", "gcc": "gcc"}.items():
         if shutil.which(tool) is None:
-            raise Trouble(f"{tool} is missing: install {package}; {_INSTEAD}")
+            raise Trouble(f"{tool} is missing: install {package}; {host.INSTEAD}")
 
 
 def take_over() -> None:
