@@ -39,7 +39,7 @@ def cluster() -> Iterator[ClusterEnv]:
     found = environment.load()
     if found is None:
         pytest.fail("the local cluster is not up: run `make cluster`", pytrace=False)
-    with owner.tests_lock():
+    with owner.tests_lock(timeout_s=600):
         yield found
 
 

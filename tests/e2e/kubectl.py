@@ -109,6 +109,12 @@ class Kubectl:
             command=" ".join(command), code=done.returncode, stdout=done.stdout, stderr=done.stderr, seconds=time.monotonic() - since
         )
 
+    def shell(self, script: str, *, timeout: float = 120) -> Result:
+        """Run a shell script in kubectl's environment, for pipes and redirections."""
+        since = time.monotonic()
+        done = subprocess.run(["sh", "-c", script], env=self.variables, capture_output=True, text=True, timeout=timeout, check=False)
+        return Result(command=script, code=done.returncode, stdout=done.stdout, stderr=done.stderr, seconds=time.monotonic() - since)
+
     def with_prefix(self, *prefix: str) -> Kubectl:
         """The same kubectl, started by another program."""
         return Kubectl(variables=self.variables, prefix=prefix)
