@@ -90,7 +90,7 @@ def test_docker_output_can_be_loaded_by_its_manifest(namespace: Namespace, conte
 
     with tarfile.open(dest) as archive:
         manifest = json.load(archive.extractfile("manifest.json") or io.BytesIO(b"null"))
-    assert manifest[0]["RepoTags"] == ["docker.io/library/app:1"]
+    assert manifest[0]["RepoTags"] == ["app:1"]
 
 
 def test_quiet_build_prints_only_the_image_id(namespace: Namespace, context: Callable[..., Path]) -> None:
