@@ -92,7 +92,7 @@ class BuildkitClient:
         request = control_pb2.BuildHistoryRequest(ActiveOnly=active_only, EarlyExit=True)
         records = []
         call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadline)
-        async for event in self._messages(call):
+        async for event in self._messages(call, "ListenBuildHistory"):
             records.append(_record(event.record))
         return records
 
@@ -103,7 +103,7 @@ class BuildkitClient:
         call = self._stream(_CONTENT + "Read", content_pb2.ReadContentResponse)(
             content_pb2.ReadContentRequest(digest=digest), timeout=deadline, metadata=(("containerd-namespace", "buildkit"),)
         )
-        async for message in self._messages(call):
+        async for message in self._messages(call, f"Read of {digest}"):
             data += message.data
             if len(data) > limit:
                 call.cancel()
@@ -125,10 +125,11 @@ class BuildkitClient:
         return dict(response.ExporterResponse)
 
     async def status(self, ref: str) -> AsyncGenerator[control_pb2.StatusResponse, None]:
-        """Follow a build's status until the daemon ends it. Close with aclosing; raises ConnectionLost."""
+        """Follow a build's status until the daemon ends it. Close with aclosing; raises RpcFailure for a build that the daemon does not
+        know, ConnectionLost."""
         call = self._stream(_CONTROL + "Status", control_pb2.StatusResponse)(control_pb2.StatusRequest(Ref=ref))
         try:
-            async for message in self._messages(call):
+            async for message in self._messages(call, "Status", raw=True):
                 yield message
         finally:
             call.cancel()
@@ -176,9 +177,9 @@ class BuildkitClient:
             method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=_parser(response)
         )
 
-    async def _messages(self, call: Any) -> AsyncIterator[Any]:
+    async def _messages(self, call: Any, what: str, *, raw: bool = False) -> AsyncIterator[Any]:
         while True:
-            message = await self.boundary(call.read(), "status")
+            message = await self.boundary(call.read(), what, raw=raw)
             if message is grpc.aio.EOF:
                 return
             yield message

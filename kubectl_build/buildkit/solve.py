@@ -135,6 +135,8 @@ async def run_solve(
                 control.cancel()
                 await _settle(status)
                 raise
+            if isinstance(outcome, RpcFailure) and failure is None and not kept:
+                status.cancel()  # a solve that was refused has no status, for which the daemon would wait some seconds
             await _settle(status)
     if failure is None and isinstance(outcome, RpcFailure):
         failure = outcome
@@ -158,7 +160,8 @@ async def _frontend(
 ) -> tuple[bool, RpcFailure | None]:
     """Ask the frontend for its LLB, check it, hand it back. Returns whether the build goes on, and the daemon's refusal if it refused."""
     try:
-        await client.gateway_ping(ref)
+        if not await _known(client, ref, control):
+            return False, None
         answer = await client.gateway_solve(
             ref,
             gateway_pb2.SolveRequest(Frontend=job.frontend, FrontendOpt=dict(job.attrs), allowResultReturn=True, allowResultArrayRef=True),
@@ -175,6 +178,20 @@ async def _frontend(
     except RpcFailure as failure:
         return False, failure
     return go_on, None
+
+
+async def _known(client: BuildkitClient, ref: str, control: asyncio.Task[dict[str, str] | RpcFailure]) -> bool:
+    """Wait until the daemon knows the build. False when Control.Solve ended first: the gateway would look for the build for some seconds."""
+    ping = asyncio.create_task(client.gateway_ping(ref), name="ping")
+    try:
+        await asyncio.wait({ping, control}, return_when=asyncio.FIRST_COMPLETED)
+        if not ping.done():
+            return False
+        await ping
+        return True
+    finally:
+        ping.cancel()
+        await asyncio.wait({ping})
 
 
 async def _return_failure(client: BuildkitClient, ref: str, failure: RpcFailure) -> None:

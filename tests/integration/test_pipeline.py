@@ -160,6 +160,17 @@ async def test_build_whose_dockerfile_is_wrong_points_at_the_line(bench: Bench) 
     assert caught.value.sources[0].lines[1] == (2, "NOPE", True)
 
 
+async def test_build_whose_exporter_is_refused_tells_the_daemons_reason_at_once(bench: Bench, tmp_path: Path) -> None:
+    """The daemon never knows such a build, so its status and its gateway say nothing but that."""
+    output = Output(type=OutputType.OCI, attrs={"compression": "nonsense"}, dest=str(tmp_path / "o.tar"))
+
+    with pytest.raises(SolveError, match="nonsense"):
+        await asyncio.wait_for(
+            build(bench.request("FROM scratch\n", outputs=(output,)), bench.kube, emit=bench.events.append, environ={}), 3
+        )
+    assert "trying again" not in bench.notes()
+
+
 async def test_build_with_a_run_for_windows_is_refused_before_any_step(bench: Bench) -> None:
     request = bench.request('FROM scratch\nCOPY Dockerfile /\nRUN ["/x"]\n', platforms=(Platform("windows", "amd64"),))
 
