@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -108,6 +109,10 @@ class Kubectl:
         return Result(
             command=" ".join(command), code=done.returncode, stdout=done.stdout, stderr=done.stderr, seconds=time.monotonic() - since
         )
+
+    def plugin(self, name: str, *args: str | Path, timeout: float = 120) -> Result:
+        """Run a plugin without kubectl, which would stumble over a broken kubeconfig first."""
+        return self.shell(shlex.join([f"kubectl-{name}", *map(str, args)]), timeout=timeout)
 
     def shell(self, script: str, *, timeout: float = 120) -> Result:
         """Run a shell script in kubectl's environment, for pipes and redirections."""
