@@ -93,8 +93,9 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
         try:
             return await task
         except asyncio.CancelledError:
-            if received:
-                return received[0]
-            raise
+            if not received:
+                raise
+            print(f"interrupted by {signal.Signals(received[0] - 128).name}", file=sys.stderr)
+            return received[0]
 
     return asyncio.run(main())
