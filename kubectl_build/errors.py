@@ -149,9 +149,10 @@ class BuilderNotReady(ClusterError):
 
 
 class ConnectionLost(KubectlBuildError):
-    """A connection to a builder, or the pod behind it, went away while it was needed."""
+    """A connection to a builder, or the pod behind it, went away while it was needed. `final` tells that another try is of no use."""
 
     exit_code = 5
+    final = False
 
 
 class DialError(ConnectionLost):
@@ -160,6 +161,8 @@ class DialError(ConnectionLost):
 
 class ProtocolError(ConnectionLost):
     """A peer sent what its protocol does not allow."""
+
+    final = True
 
 
 class RegistryError(KubectlBuildError):

@@ -17,28 +17,19 @@ from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.nodes import count_nodes
-from kubectl_build.builder.spec import RegistrySettings, registry_trust
+from kubectl_build.builder.spec import BuilderSpec, pool_architectures, runs_arm32
 from kubectl_build.builder.state import Builder, PodInfo
-from kubectl_build.builder.trust import load_registries
 from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
 from kubectl_build.buildkit.llb import result_needs
-from kubectl_build.buildkit.response import (
-    CONFIG_DIGEST,
-    DESCRIPTOR,
-    DIGEST,
-    NAME,
-    decode_response,
-    encode_descriptor,
-    parse_descriptor,
-    raw_descriptor,
-)
+from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response, parse_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.daemons import Link, guarded, has_command, loads, open_link, registry_dial
+from kubectl_build.daemons import Link, guarded, has_command, loads, open_link
 from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
+from kubectl_build.join import Share, index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.events import Note, Placed, Sink
+from kubectl_build.model.events import Note, Placed, Sink, told_once
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, native_architecture, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -57,9 +48,6 @@ from kubectl_build.plan import (
     refuse_windows,
 )
 from kubectl_build.proto import gateway_pb2
-from kubectl_build.registry.client import RegistryTrust
-from kubectl_build.registry.index import Child, merge_index
-from kubectl_build.registry.publish import publish_index
 from kubectl_build.session.auth import Auth
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
 from kubectl_build.session.filesync import FileSync, LocalDir
@@ -101,6 +89,7 @@ async def plan_only(request: BuildRequest, kube: KubeClient, *, emit: Sink, envi
 
 async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ: Mapping[str, str]) -> _Work:
     """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once."""
+    emit = told_once(emit)
     with ungrouped():
         async with asyncio.TaskGroup() as group:
             keychain = group.create_task(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit))
@@ -108,7 +97,8 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
             nodes = group.create_task(count_nodes(kube, emit))
             shared_key = group.create_task(asyncio.to_thread(session_shared_key, request.context, environ))
     builder = found.result()
-    candidates = _candidates(builder, nodes.result(), request)
+    defaults = await load_defaults(kube, emit) if builder is None else None
+    candidates = _candidates(builder, defaults, nodes.result(), request)
     platforms = request.platforms
     if not platforms:
         platforms = (default_platform(candidates),)
@@ -119,6 +109,7 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
         emit=emit,
         keychain=keychain.result(),
         builder=builder,
+        defaults=defaults,
         candidates=candidates,
         platforms=platforms,
         context_key=context_key(request.context),
@@ -126,23 +117,20 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
     )
 
 
-def _candidates(builder: Builder | None, nodes: Mapping[str, int] | None, request: BuildRequest) -> Candidates:
-    """The pools that the build may use. Where nodes may not be listed, a builder to be made is taken to find what was asked for."""
-    if builder is None:
-        assumed = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"}
-        return Candidates(nodes=nodes if nodes is not None else assumed or {"amd64": 1})
-    existing = builder.architectures if builder.fixed else tuple(pool.architecture for pool in builder.pools)
-    return Candidates(existing=existing, nodes=nodes, fixed=builder.fixed, arm32=builder.arm32)
+def _candidates(
+    builder: Builder | None, defaults: BuilderSpec | None, nodes: Mapping[str, int] | None, request: BuildRequest
+) -> Candidates:
+    """The pools that the build may use; `defaults` are of a builder to be made.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Solved:
-    """One pool's share of a build that succeeded."""
-
-    link: Link
-    platforms: tuple[Platform, ...]
-    result: SolveResult
-    index: bytes | None
+    Where nodes may not be listed, a builder without pools is taken to find what was asked for.
+    """
+    existing = tuple(pool.architecture for pool in builder.pools) if builder else ()
+    platforms = builder.platforms if builder else defaults.platforms if defaults else ()
+    if platforms:
+        existing = tuple(dict.fromkeys([*existing, *pool_architectures(platforms)]))
+    elif nodes is None and not existing:
+        nodes = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"} or {"amd64": 1}
+    return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +142,13 @@ class _Work:
     emit: Sink
     keychain: Keychain
     builder: Builder | None
+    defaults: BuilderSpec | None
     candidates: Candidates
     platforms: tuple[Platform, ...]
     context_key: str
     shared_key: str
 
-    async def solve_alone(self) -> tuple[Plan, list[_Solved]]:
+    async def solve_alone(self) -> tuple[Plan, list[Share]]:
         """Plan and build in one solve on the only pool that comes into question."""
         plan = Plan(assignments=())
 
@@ -169,17 +158,17 @@ class _Work:
             self._show(plan)
             return True
 
-        async def attempt(link: Link) -> _Solved:
+        async def attempt(link: Link) -> Share:
             return await self._solve(link, self.platforms, check, shared=False)
 
         solved = await self._retried(planning_pool(self.platforms, self.candidates), attempt)
         return plan, [solved]
 
-    async def solve_planned(self) -> tuple[Plan, list[_Solved]]:
+    async def solve_planned(self) -> tuple[Plan, list[Share]]:
         """Plan first, then build on every pool of the plan at once; the first failure ends the others."""
         home = planning_pool(self.platforms, self.candidates)
 
-        async def attempt(link: Link) -> tuple[Plan, list[_Solved]]:
+        async def attempt(link: Link) -> tuple[Plan, list[Share]]:
             plan = await self.plan(link)
             self._show(plan)
             self._refuse_split_files(plan)
@@ -210,14 +199,14 @@ class _Work:
         for assignment in plan.assignments:
             self.emit(Placed(platform=str(assignment.platform), mode=assignment.mode.value, pool=assignment.pool))
 
-    async def _share(self, plan: Plan, pool: str, link: Link | None) -> _Solved:
+    async def _share(self, plan: Plan, pool: str, link: Link | None) -> Share:
         """One pool's part of a plan, on `link` first if there is one already."""
 
         async def check(link: Link, result: gateway_pb2.Result) -> bool:
             await self._recheck(plan, link, result)
             return True
 
-        async def attempt(link: Link) -> _Solved:
+        async def attempt(link: Link) -> Share:
             return await self._solve(link, plan.platforms(pool), check, shared=len(plan.pools) > 1)
 
         return await self._retried(pool, attempt, first=link)
@@ -259,7 +248,7 @@ class _Work:
         check: Callable[[Link, gateway_pb2.Result], Awaitable[bool]],
         *,
         shared: bool,
-    ) -> _Solved:
+    ) -> Share:
         """Build `platforms` on one pool; `shared` when other pools build the rest."""
         split = shared and any(output.type is OutputType.LOCAL for output in self.request.outputs)
         job = SolveJob(
@@ -271,17 +260,23 @@ class _Work:
         if result is None:
             raise ProtocolError("the build ended without a result")
         index = None
-        if shared and self.request.pushes:
+        if shared and (self.request.pushes or NAME in result.response):
             descriptor = parse_descriptor(result.response)
             index = await link.client.read_content(descriptor.digest) if descriptor.is_index else None
-        return _Solved(link=link, platforms=tuple(platforms), result=result, index=index)
+        return Share(link=link, platforms=tuple(platforms), result=result, index=index)
 
     async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
-        session = self._session()
-        async with attached(link.client, session):
-            return await run_solve(link.client, session, job, check=check, emit=self.emit, pool=label)
+        send = self._file_send()
+        dirs = {"context": LocalDir(self.request.context), "dockerfile": LocalDir(self.request.dockerfile.absolute().parent)}
+        session = Session(shared_key=self.shared_key, attachables=[FileSync(dirs), Auth(self.keychain), *([send] if job.exporters else [])])
+        try:
+            async with attached(link.client, session):
+                return await run_solve(link.client, session, job, check=check, emit=self.emit, pool=label)
+        except ConnectionLost as error:
+            error.final |= send.irrevocable
+            raise
 
-    def _session(self) -> Session:
+    def _file_send(self) -> FileSend:
         request = self.request
         targets: dict[int, ExportTarget] = {}
         for number, output in enumerate(request.outputs):
@@ -291,11 +286,7 @@ class _Work:
                     if output.type is OutputType.LOCAL
                     else FileTarget(_STDOUT if output.dest == "-" else output.dest)
                 )
-        dirs = {"context": LocalDir(request.context), "dockerfile": LocalDir(request.dockerfile.absolute().parent)}
-        return Session(
-            shared_key=self.shared_key,
-            attachables=[FileSync(dirs), Auth(self.keychain), *([FileSend(targets)] if targets else [])],
-        )
+        return FileSend(targets)
 
     def _refuse_split_files(self, plan: Plan) -> None:
         for output in self.request.outputs:
@@ -310,10 +301,14 @@ class _Work:
             self.kube,
             self.request.builder,
             pools,
-            spec_source=lambda: load_defaults(self.kube, self.emit),
+            spec_source=self._defaults,
             emit=self.emit,
             deadline=_READY_SECONDS,
         )
+
+    async def _defaults(self) -> BuilderSpec:
+        """What the plan has reckoned with, else (the builder is gone since then) as they are now."""
+        return self.defaults or await load_defaults(self.kube, self.emit)
 
     @asynccontextmanager
     async def link(self, pool: str) -> AsyncIterator[Link]:
@@ -329,7 +324,11 @@ class _Work:
             yield link
 
     async def _retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
-        """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost."""
+        """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost.
+
+        Not after a cancellation, which may well look like a lost connection from here, and not after what has been tried enough.
+        """
+        task = asyncio.current_task()
         for number in range(1, _TRIES + 1):
             try:
                 if first is not None:
@@ -337,64 +336,33 @@ class _Work:
                 async with self.link(pool) as link:
                     return await attempt(link)
             except ConnectionLost as error:
-                if number == _TRIES or isinstance(error, ProtocolError):
+                if number == _TRIES or error.final or (task is not None and task.cancelling()):
+                    error.final = True
                     raise
                 self.emit(Note(text=f"{error.message}; trying again ({number + 1} of {_TRIES})", level="warning"))
             first = None
         raise AssertionError("the last try returns or raises")
 
-    async def finish(self, plan: Plan, solved: Sequence[_Solved]) -> BuildResult:
+    async def finish(self, plan: Plan, solved: Sequence[Share]) -> BuildResult:
         """Join what the pools made into one result; with several pools and a push, write the index to every tag."""
         places = tuple(self._place(plan, platform, solved) for platform in self.platforms)
-        response = dict(solved[0].result.response)
-        pushed = self.request.names if self.request.pushes else ()
+        first, response = solved[0], dict(solved[0].result.response)
         if len(solved) > 1:
-            if not pushed:
-                return BuildResult(places=places, metadata={})
-            response = await self._publish(solved)
-        metadata = decode_response(response)
+            response = {}
+            if self.request.pushes or all(NAME in share.result.response for share in solved):
+                document = join_shares(self.platforms, solved)
+                if self.request.pushes:
+                    await publish(document, self.request, first, kube=self.kube, keychain=self.keychain, emit=self.emit)
+                response = index_response(document, self.request)
         digest = response.get(DIGEST, "")
         return BuildResult(
             digest=digest,
             image_id=response.get(CONFIG_DIGEST) or digest,
-            metadata=metadata,
+            metadata={**decode_response(response), BUILD_REF: f"{self.request.builder}/{first.link.pod.name}/{first.result.ref}"},
             places=places,
-            pushed=pushed,
+            pushed=self.request.names if self.request.pushes else (),
         )
 
-    def _place(self, plan: Plan, platform: Platform, solved: Sequence[_Solved]) -> PlatformPlace:
+    def _place(self, plan: Plan, platform: Platform, solved: Sequence[Share]) -> PlatformPlace:
         pod = next(share.link.pod for share in solved if platform in share.platforms)
         return PlatformPlace(platform=platform, mode=plan.mode(platform).value, pool=pod.architecture, node=pod.node, pod=pod.name)
-
-    async def _publish(self, solved: Sequence[_Solved]) -> dict[str, str]:
-        """Merge what the pools pushed by digest into one index and write it to every tag, from where the daemons push."""
-        children = [
-            Child(
-                descriptor=parse_descriptor(share.result.response), raw_descriptor=raw_descriptor(share.result.response), index=share.index
-            )
-            for share in solved
-        ]
-        document = merge_index(self.platforms, children)
-        pod = solved[0].link.pod
-        builder = await find_builder(self.kube, self.request.builder, emit=self.emit)
-        registries = await load_registries(self.kube, builder, pod) if builder else {}
-        await publish_index(
-            document,
-            self.request.names,
-            keychain=self.keychain,
-            trust=lambda host: self._trust(registries, host),
-            dial=await registry_dial(self.kube, pod, self.emit),
-            emit=self.emit,
-        )
-        descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
-        return {
-            DIGEST: document.digest,
-            DESCRIPTOR: encode_descriptor(descriptor),
-            NAME: ",".join(str(name) for name in self.request.names),
-        }
-
-    def _trust(self, registries: Mapping[str, RegistrySettings], host: str) -> RegistryTrust:
-        """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
-        settings = registry_trust(registries, host)
-        insecure = any(output.pushes and output.attrs.get("registry.insecure") == "true" for output in self.request.outputs)
-        return RegistryTrust(ca_pem=settings.ca, insecure=insecure or bool(settings.insecure), http=bool(settings.http))

@@ -54,7 +54,7 @@ def _exporter(request: BuildRequest, output: Output, *, by_digest: bool) -> Expo
         attrs["name"] = ",".join(str(tag) for tag in request.tags)
     if output.pushes:
         attrs.setdefault("unpack", "false")
-        if by_digest:
+        if by_digest or output.by_digest:
             attrs["name"] = ",".join(dict.fromkeys(name.repository for name in request.names))
             attrs["push-by-digest"] = "true"
     return Exporter(type=output.type.value, attrs=attrs)

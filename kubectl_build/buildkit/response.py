@@ -20,6 +20,9 @@ CONFIG_DIGEST = "containerimage.config.digest"
 DESCRIPTOR = "containerimage.descriptor"
 NAME = "image.name"
 
+BUILD_REF = "buildx.build.ref"
+"""buildx's own key in its metadata: builder/node/ref."""
+
 
 def raw_descriptor(response: Mapping[str, str]) -> JsonObject:
     """The descriptor of the image or index that an image exporter made. Raises ProtocolError when there is none."""

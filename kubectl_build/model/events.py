@@ -107,3 +107,17 @@ BuildEvent = StatusUpdate | Note | Placed
 
 Sink = Callable[[BuildEvent], None]
 """Takes events as they happen. Never blocks and never raises."""
+
+
+def told_once(emit: Sink) -> Sink:
+    """A sink for `emit` that drops notes already given: what looks at the cluster again would say them again. Waits are no such notes."""
+    told: set[str] = set()
+
+    def once(event: BuildEvent) -> None:
+        if isinstance(event, Note) and event.level != "wait":
+            if event.text in told:
+                return
+            told.add(event.text)
+        emit(event)
+
+    return once

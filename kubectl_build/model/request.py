@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -41,7 +41,25 @@ class Output:
     @property
     def pushes(self) -> bool:
         """Whether this output writes to a registry."""
-        return self.type is OutputType.IMAGE and self.attrs.get("push", "").lower() in ("true", "1", "t")
+        return self.type is OutputType.IMAGE and self._says("push")
+
+    @property
+    def insecure(self) -> bool:
+        """Whether this output reaches its registries without verified TLS."""
+        return self._says("registry.insecure")
+
+    @property
+    def by_digest(self) -> bool:
+        """Whether what is pushed gets no tag."""
+        return self._says("push-by-digest")
+
+    def _says(self, name: str) -> bool:
+        return self.attrs.get(name, "").lower() in ("true", "1", "t")
+
+    @property
+    def names(self) -> tuple[Reference, ...]:
+        """The names of its own. Raises UsageError."""
+        return tuple(parse_reference(text) for text in dict.fromkeys(self.attrs.get("name", "").split(",")) if text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +87,14 @@ class BuildRequest:
 
     @property
     def names(self) -> tuple[Reference, ...]:
-        """Every image name that the pushed result gets: --tag, else the outputs' own name attributes."""
-        if self.tags:
-            return self.tags
-        texts = [name for output in self.outputs if output.pushes for name in output.attrs.get("name", "").split(",") if name]
-        return tuple(parse_reference(text) for text in dict.fromkeys(texts))
+        """Every image name that the pushed result gets: --tag, else the outputs' own names; without a tag where none is wanted."""
+        pushing = [output for output in self.outputs if output.pushes]
+        found = self.tags or [name for output in pushing for name in output.names]
+        if pushing and all(output.by_digest for output in pushing):
+            found = [replace(name, tag="") for name in found]
+        return tuple(dict.fromkeys(found))
+
+    def pushes_insecurely(self, host: str) -> bool:
+        """Whether an output that pushes to registry `host` says that its TLS is not to be verified."""
+        pushing = [output for output in self.outputs if output.pushes and output.insecure]
+        return any(name.domain == host for output in pushing for name in self.tags or output.names)

@@ -36,7 +36,7 @@ async def publish_index(
                 for name in names:
                     if name.domain == host:
                         started = time.time()
-                        await registry.put_manifest(name.path, name.tag, document.data, document.media_type)
+                        await registry.put_manifest(name.path, name.tag or document.digest, document.data, document.media_type)
                         emit(_pushed(step, f"pushing manifest for {name}@{document.digest}", started))
     except BaseException as failure:
         error = str(failure) or type(failure).__name__

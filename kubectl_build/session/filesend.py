@@ -47,11 +47,15 @@ ExportTarget = FileTarget | DirTarget
 
 
 class FileSend:
-    """Serves export targets by the exporter's index in the solve request. `completed` has those that were received whole."""
+    """Serves export targets by the exporter's index in the solve request. `completed` has those that were received whole.
+
+    `irrevocable` tells that an open file descriptor has been written to: what is in a pipe cannot be taken back for another try.
+    """
 
     def __init__(self, targets: Mapping[int, ExportTarget]) -> None:
         self._targets = dict(targets)
         self.completed: set[int] = set()
+        self.irrevocable = False
         self.methods: Mapping[str, Handler] = {"/moby.filesync.v1.FileSend/DiffCopy": self._diff_copy}
 
     async def _diff_copy(self, stream: ServerStream) -> None:
@@ -59,6 +63,7 @@ class FileSend:
         number = int(values[0]) if values and values[0].isdecimal() else 0
         match self._targets.get(number):
             case FileTarget(dest):
+                self.irrevocable |= isinstance(dest, int)
                 await _receive_file(stream, dest)
             case DirTarget(path):
                 await _receive_directory(stream, str(path))
@@ -125,7 +130,8 @@ class _Output:
             os.unlink(self._temporary)
 
     def _failed(self, exc: OSError) -> UsageError:
-        return UsageError(f'output "{self._dest}" cannot be written: {(exc.strerror or "unknown error").lower()}')
+        where = "stdout" if self._dest == 1 else f'"{self._dest}"'
+        return UsageError(f"output {where} cannot be written: {(exc.strerror or 'unknown error').lower()}")
 
 
 async def _receive_directory(stream: ServerStream, path: str) -> None:

@@ -1,0 +1,73 @@
+"""What several pools made of one build, joined: one index, written to every tag from where the daemons push."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.spec import RegistrySettings, registry_trust
+from kubectl_build.builder.trust import load_registries
+from kubectl_build.buildkit.response import DESCRIPTOR, DIGEST, NAME, encode_descriptor, parse_descriptor, raw_descriptor
+from kubectl_build.buildkit.solve import SolveResult
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.daemons import Link, registry_dial
+from kubectl_build.model.credentials import Keychain
+from kubectl_build.model.events import Sink
+from kubectl_build.model.platform import Platform
+from kubectl_build.model.request import BuildRequest
+from kubectl_build.registry.client import RegistryTrust
+from kubectl_build.registry.index import Child, IndexDocument, merge_index
+from kubectl_build.registry.publish import publish_index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One pool's share of a build that succeeded. `index` is the bytes of the index it made, None where it made a lone manifest."""
+
+    link: Link
+    platforms: tuple[Platform, ...]
+    result: SolveResult
+    index: bytes | None
+
+
+def join_shares(platforms: Sequence[Platform], shares: Sequence[Share]) -> IndexDocument:
+    """The index over what the pools made, as one daemon would have written it. Raises ProtocolError."""
+    children = [
+        Child(descriptor=parse_descriptor(share.result.response), raw_descriptor=raw_descriptor(share.result.response), index=share.index)
+        for share in shares
+    ]
+    return merge_index(platforms, children)
+
+
+def index_response(document: IndexDocument, request: BuildRequest) -> dict[str, str]:
+    """What an exporter would have answered for `document`."""
+    descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
+    return {
+        DIGEST: document.digest,
+        DESCRIPTOR: encode_descriptor(descriptor),
+        NAME: ",".join(str(name) for name in request.names),
+    }
+
+
+async def publish(
+    document: IndexDocument, request: BuildRequest, first: Share, *, kube: KubeClient, keychain: Keychain, emit: Sink
+) -> None:
+    """Write `document` to every name of `request`, through the pod of `first`. Raises RegistryError, ConnectionLost, ApiError."""
+    pod = first.link.pod
+    builder = await find_builder(kube, request.builder, emit=emit)
+    registries = await load_registries(kube, builder, pod) if builder else {}
+    await publish_index(
+        document,
+        request.names,
+        keychain=keychain,
+        trust=lambda host: _trust(registries, request, host),
+        dial=await registry_dial(kube, pod, emit),
+        emit=emit,
+    )
+
+
+def _trust(registries: Mapping[str, RegistrySettings], request: BuildRequest, host: str) -> RegistryTrust:
+    """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
+    settings = registry_trust(registries, host)
+    return RegistryTrust(ca_pem=settings.ca, insecure=request.pushes_insecurely(host) or bool(settings.insecure), http=bool(settings.http))
