@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.kubectl import Namespace
+from tests.e2e.registry import platform_name, read_image
 
 DOCKERFILE = """\
 FROM busybox AS base
@@ -81,6 +83,36 @@ def test_oci_output_is_a_layout_whose_index_names_the_image(namespace: Namespace
     told = json.loads(metadata.read_text())
     assert told["containerimage.digest"] == descriptor["digest"]
     assert told["kubectl-build.platforms"]["linux/amd64"]["pod"] == "buildkit-amd64-0"
+
+
+def test_oci_output_of_two_platforms_is_one_index_of_whole_images(
+    namespace: Namespace, context: Callable[..., Path], tmp_path: Path
+) -> None:
+    platforms = ["linux/amd64", "linux/arm64"]
+    dockerfile = (
+        "FROM --platform=$BUILDPLATFORM busybox AS b\nARG TARGETPLATFORM\nRUN echo $TARGETPLATFORM >/p\nFROM scratch\nCOPY --from=b /p /\n"
+    )
+    dest = tmp_path / "image.tar"
+
+    namespace.kubectl("build", context({"Dockerfile": dockerfile}), f"--platform={','.join(platforms)}", "-o", f"type=oci,dest={dest}").ok()
+
+    with tarfile.open(dest) as archive:
+        files = {member.name: found.read() for member in archive if (found := archive.extractfile(member))}
+
+    def blob(digest: str) -> bytes:
+        data = files[f"blobs/{digest.replace(':', '/')}"]
+        assert hashlib.sha256(data).hexdigest() == digest.removeprefix("sha256:")
+        return data
+
+    (top,) = json.loads(files["index.json"])["manifests"]
+    descriptors = json.loads(blob(top["digest"]))["manifests"]
+    assert [platform_name(descriptor["platform"]) for descriptor in descriptors] == platforms
+    for descriptor, platform in zip(descriptors, platforms, strict=True):
+        manifest = json.loads(blob(descriptor["digest"]))
+        config = json.loads(blob(manifest["config"]["digest"]))
+        image = read_image(descriptor["digest"], config, [blob(layer["digest"]) for layer in manifest["layers"]])
+        assert image.platform == platform
+        assert image.files["p"].decode() == f"{platform}\n"
 
 
 def test_docker_output_can_be_loaded_by_its_manifest(namespace: Namespace, context: Callable[..., Path], tmp_path: Path) -> None:

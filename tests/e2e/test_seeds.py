@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.kubectl import Namespace, plan_lines
+from tests.e2e.kubectl import Namespace, plan_lines, pod_object
 from tests.e2e.machines import machine
 from tests.e2e.registry import Registry
 
@@ -89,3 +89,6 @@ def test_seed_002_prints_each_platforms_machine(namespace: Namespace, context: C
     assert {image.modes["info.sh"] & 0o111 for image in images.values()} == {0o111}
     printed = {name: image.files["printed"].decode().splitlines()[-1] for name, image in registry.images(repository, "run").items()}
     assert printed == {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+    for arch, said in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        namespace.kubectl.apply(pod_object(f"info-{arch}", f"{base}:latest", arch=arch, secrets=["my-secret"]))
+        assert namespace.pod_runs(f"info-{arch}") == f"I am running under machine type (architecture):\n{said}\n"
