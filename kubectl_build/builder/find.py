@@ -15,8 +15,9 @@ from kubectl_build.model.json import JsonObject
 async def find_builder(client: KubeClient, name: str, *, emit: Sink) -> Builder | None:
     """The builder `name` of the client's namespace as it is now, or None. Three lists at once; only that of pods must be allowed.
 
-    Raises ApiError, ApiUnreachable.
+    Raises UsageError for what cannot be a builder's name, ApiError, ApiUnreachable.
     """
+    names.check_builder_name(name)
     found = await _read(client, names.selector(name), all_namespaces=False, emit=emit)
     config_maps, stateful_sets, pods = found
     return assemble(name, client.namespace, config_maps=config_maps, stateful_sets=stateful_sets, pods=pods or [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kubectl_build.buildkit.solve import Exporter
+from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest, Output, OutputType
 
@@ -16,6 +17,8 @@ FRONTEND = "dockerfile.v0"
 
 def frontend_attrs(request: BuildRequest, platforms: Sequence[Platform], *, split: bool = False) -> dict[str, str]:
     """Attributes for a solve of `platforms`, or of the daemon's own when that is empty.
+
+    Raises UsageError for text that is not UTF-8, which a daemon does not take.
 
     `split` asks for a result by platform even of a single one, as a file output of one pool among several needs it.
     """
@@ -32,6 +35,11 @@ def frontend_attrs(request: BuildRequest, platforms: Sequence[Platform], *, spli
         attrs["image-resolve-mode"] = "pull"
     attrs.update({f"build-arg:{name}": value for name, value in request.build_args.items()})
     attrs.update({f"label:{name}": value for name, value in request.labels.items()})
+    for name, value in attrs.items():
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{ascii(name)[1:-1]} is not UTF-8 text") from error
     return attrs
 
 

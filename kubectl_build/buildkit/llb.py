@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.needs import Needs
-from kubectl_build.model.platform import Platform, normalize
+from kubectl_build.model.platform import Platform, normalize, parse_platform
 from kubectl_build.proto import gateway_pb2, pb_pb2
 
 _PLATFORMS_KEY = "refs.platforms"
@@ -27,7 +27,9 @@ def result_needs(result: gateway_pb2.Result, requested: Sequence[Platform], own:
     """
     extra = {key: [a.ref for a in value.attestation if a.HasField("ref")] for key, value in result.attestations.items()}
     if not result.HasField("refs"):
-        platform = requested[0] if len(requested) == 1 else own
+        if len(requested) != 1:
+            raise ProtocolError(f"the frontend returned one result for {len(requested)} platforms")
+        platform = requested[0]
         refs = [result.ref, *(ref for group in extra.values() for ref in group)]
         return {platform: _needs(refs, platform, own)}
     found: dict[Platform, Needs] = {}
@@ -52,7 +54,7 @@ def _asked(platform: Platform, requested: Sequence[Platform]) -> Platform:
 def _platform_keys(result: gateway_pb2.Result) -> list[tuple[str, Platform]]:
     raw = result.metadata.get(_PLATFORMS_KEY)
     if raw is None:
-        return [(key, normalize(*key.split("/"))) for key in sorted(result.refs.refs)]
+        return [(key, parse_platform(key)) for key in sorted(result.refs.refs)]
     try:
         entries = json.loads(raw)["Platforms"]
         return [

@@ -181,7 +181,7 @@ async def _frontend(
 
 
 async def _known(client: BuildkitClient, ref: str, control: asyncio.Task[dict[str, str] | RpcFailure]) -> bool:
-    """Wait until the daemon knows the build. False when Control.Solve ended first: the gateway would look for the build for some seconds."""
+    """Wait until the daemon knows the build. False when Control.Solve ended first: the gateway would look for it for some seconds."""
     ping = asyncio.create_task(client.gateway_ping(ref), name="ping")
     try:
         await asyncio.wait({ping, control}, return_when=asyncio.FIRST_COMPLETED)

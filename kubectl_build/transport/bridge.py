@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.errors import ConfigError, ConnectionLost, KubectlBuildError
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.sockets import SocketStream
 
@@ -76,9 +76,13 @@ class Bridge:
 async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
     """Listen on a socket that only this user can open, and pipe each connection to a stream from `dial`.
 
-    Where there are no unix sockets it is a loopback TCP port, which other users of the machine can open while the build runs.
+    Where there are no unix sockets it is a loopback TCP port, which other users of the machine can open while the build runs. Raises
+    ConfigError where no directory can be made for the socket.
     """
-    folder = tempfile.mkdtemp(prefix="kubectl-build-", dir=_short_folder())
+    try:
+        folder = tempfile.mkdtemp(prefix="kubectl-build-", dir=_short_folder())
+    except OSError as exc:
+        raise ConfigError(f"no temporary directory can be made: {(exc.strerror or str(exc)).lower()}", hint="set TMPDIR") from exc
     try:
         listener, target = _listen(folder)
         with listener:

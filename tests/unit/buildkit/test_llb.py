@@ -98,3 +98,8 @@ def test_result_returned_to_the_daemon_keeps_fields_that_we_do_not_declare() -> 
     raw = gateway_pb2.Result(ref=ref(exec_op(AMD64))).SerializeToString() + unknown_field
 
     assert unknown_field in gateway_pb2.Result.FromString(raw).SerializeToString()
+
+
+def test_needs_of_one_result_for_two_platforms_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="one result for 2 platforms"):
+        result_needs(gateway_pb2.Result(ref=ref()), (AMD64, ARM64), AMD64)
