@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kubectl_build.cli.files import check_result_file, forget_result
 from kubectl_build.cli.kubeflags import ClusterArgs, with_cluster_flags
 from kubectl_build.cli.options import check_outputs, parse_build_args, parse_labels, parse_output, parse_tags, with_push
 from kubectl_build.errors import UsageError
@@ -74,6 +75,8 @@ def build(
         raise UsageError(
             "--load is not possible: there is no local image store in a cluster", hint="use --push, or -o type=docker,dest=FILE"
         )
+    if "" in (registry_secret or ()):
+        raise UsageError("--registry-secret has no name", hint="see: kubectl get secrets")
     outputs = tuple(o for text in output or () if (o := parse_output(text)) is not None)
     tags = parse_tags(tag or ())
     request = BuildRequest(
@@ -149,14 +152,12 @@ def _check_files(request: BuildRequest, iidfile: Path | None, metadata_file: Pat
     if iidfile is not None and any(o.type in (OutputType.LOCAL, OutputType.TAR) for o in request.outputs):
         raise UsageError("--iidfile needs an image: a local or tar output has no ID")
     for flag, file in (("--iidfile", iidfile), ("--metadata-file", metadata_file)):
-        if file is None:
-            continue
-        if file.is_dir() or not file.absolute().parent.is_dir() or not os.access(file.absolute().parent, os.W_OK):
-            raise UsageError(f'{flag} "{file}" cannot be written: its directory is missing or read-only, or it is a directory itself')
+        if file is not None:
+            check_result_file(flag, file)
     for output in request.outputs:
         if output.dest == "-" and output.type is not OutputType.LOCAL and sys.stdout.isatty():
             raise UsageError(f"a {output.type} output would go to the terminal", hint=f"write to a file: -o type={output.type},dest=FILE")
         if output.type is OutputType.DOCKER and len(request.platforms) > 1:
             raise UsageError("output type docker holds one platform, and several are asked for", hint="use type=oci")
     if iidfile is not None:
-        iidfile.unlink(missing_ok=True)
+        forget_result(iidfile)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +26,9 @@ class ClusterArgs:
     cluster: str | None = None
     user: str | None = None
     server: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
     as_user: str | None = None
     as_groups: tuple[str, ...] = ()
     as_uid: str | None = None
@@ -50,6 +52,8 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
     "user": (_option(str | None, "--user", help="User of the kubeconfig."), None),
     "server": (_option(str | None, "--server", "-s", help="Address of the API server."), None),
     "token": (_option(str | None, "--token", help="Bearer token for the API server."), None),
+    "username": (_option(str | None, "--username", help="Name for basic authentication to the API server."), None),
+    "password": (_option(str | None, "--password", help="Password for basic authentication to the API server."), None),
     "as_user": (_option(str | None, "--as", help="User to impersonate."), None),
     "as_groups": (_option(list[str] | None, "--as-group", help="Group to impersonate, repeatable."), None),
     "as_uid": (_option(str | None, "--as-uid", help="UID to impersonate."), None),

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn
 
 import typer
@@ -15,6 +15,9 @@ from kubectl_build.cli.errors import show_error
 from kubectl_build.errors import KubectlBuildError, UsageError, most_telling
 
 _SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)}
+
+_TRUE, _FALSE = {"true", "t", "1"}, {"false", "f", "0"}
+"""What Go's strconv.ParseBool takes."""
 
 
 def build_main() -> NoReturn:
@@ -35,7 +38,7 @@ def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
     """Parse `argv`, run the command, return the exit code. Errors are told on stderr, without a traceback."""
     command = typer.main.get_command(app)
     try:
-        outcome = command.main(args=_expand(argv), prog_name=prog, standalone_mode=False)
+        outcome = command.main(args=_expand(argv, _switches(command)), prog_name=prog, standalone_mode=False)
     except typer.Exit as exit_:
         return exit_.exit_code
     except typer.Abort:
@@ -58,20 +61,40 @@ def _usage_error(error: Exception, prog: str) -> UsageError | None:
     if not hasattr(error, "format_message"):
         return None
     text = error.format_message().rstrip(".")
-    return UsageError(text[:1].lower() + text[1:], hint=f"see: {prog} --help")
+    context = getattr(error, "ctx", None)
+    return UsageError(text[:1].lower() + text[1:], hint=f"see: {context.command_path if context else prog} --help")
 
 
-def _expand(argv: list[str]) -> list[str]:
-    """Give `--plan` without a value its default: typer has no options with an optional value."""
+def _expand(argv: list[str], switches: Mapping[str, str]) -> list[str]:
+    """Spell as typer knows it what docker and kubectl take: `--plan` without a value, and `--push=true`, `--push=false`.
+
+    `switches` maps each option without a value to its opposite, "" where it has none.
+    """
     end = argv.index("--") if "--" in argv else len(argv)
-    return ["--plan=table" if a == "--plan" and i < end else a for i, a in enumerate(argv)]
+    return [*(new for word in argv[:end] if (new := _spelled(word, switches)) is not None), *argv[end:]]
+
+
+def _spelled(word: str, switches: Mapping[str, str]) -> str | None:
+    if word == "--plan":
+        return "--plan=table"
+    name, equals, value = word.partition("=")
+    if not equals or name not in switches or value.lower() not in _TRUE | _FALSE:
+        return word
+    return name if value.lower() in _TRUE else switches[name] or None
+
+
+def _switches(command: Any) -> dict[str, str]:
+    """The long options without a value of a command, or of all commands of a group."""
+    commands = [command, *getattr(command, "commands", {}).values()]
+    found = [param for item in commands for param in item.params if getattr(param, "is_flag", False)]
+    return {name: next(iter(param.secondary_opts), "") for param in found for name in param.opts if name.startswith("--")}
 
 
 def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run `work` on a new event loop and return its exit code.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it and waits for its clean-up; a second one leaves at once. Returns 128 plus the signal's
-    number then.
+    number then. A signal that whoever started us ignores (nohup, a shell's background jobs) stays ignored.
     """
 
     async def main() -> int:
@@ -86,13 +109,16 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
             task.cancel()
 
         for name, code in _SIGNALS.items():
+            if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+                continue
             try:
                 loop.add_signal_handler(getattr(signal, name), on_signal, code)
             except NotImplementedError:  # Windows has no signal handlers on event loops
                 break
         try:
             return await task
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, KubectlBuildError):
+            # What breaks while a cancelled command cleans up is a consequence, not news.
             if not received:
                 raise
             print(f"interrupted by {signal.Signals(received[0] - 128).name}", file=sys.stderr)

@@ -80,9 +80,17 @@ def check_outputs(outputs: Iterable[Output], tags: tuple[Reference, ...]) -> Non
     for output in outputs:
         if output.pushes and not tags and not output.attrs.get("name"):
             raise UsageError("a tag is needed to push: no --tag is given and no output has name=", hint="add -t REGISTRY/NAME:TAG")
-        if output.pushes and output.attrs.get("name"):
-            for name in output.attrs["name"].split(","):
-                parse_reference(name)
+        if output.pushes:
+            _check_names(output, tags)
+
+
+def _check_names(output: Output, tags: tuple[Reference, ...]) -> None:
+    for name in output.names:
+        if name.digest:
+            raise UsageError(f'output name "{name}" has a digest: a build cannot choose its digest', hint="leave out the part from @")
+    tagged = next((name for name in tags or output.names if name.tag != "latest"), None)
+    if output.by_digest and tagged:
+        raise UsageError(f'push-by-digest writes no tag, and "{tagged}" has one', hint=f"name the repository only: {tagged.repository}")
 
 
 def parse_build_args(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

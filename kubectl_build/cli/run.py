@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from kubectl_build.cli.connect import connected
+from kubectl_build.cli.files import write_result
 from kubectl_build.cli.kubeflags import ClusterArgs
 from kubectl_build.cli.main import run_async
 from kubectl_build.model.events import BuildEvent, Note
@@ -41,7 +42,7 @@ def run_plan(request: BuildRequest, cluster: ClusterArgs, *, as_json: bool) -> i
     from kubectl_build.pipeline import plan_only
 
     def note(event: BuildEvent) -> None:
-        if isinstance(event, Note):
+        if isinstance(event, Note) and event.text:
             print(event.text, file=sys.stderr)
 
     async def work() -> int:
@@ -62,19 +63,9 @@ def _plan_document(plan: Plan) -> dict[str, object]:
 
 def _write_files(result: BuildResult, iidfile: Path | None, metadata_file: Path | None) -> None:
     if iidfile is not None:
-        _write(iidfile, result.image_id)
+        write_result(iidfile, result.image_id)
     if metadata_file is not None:
-        _write(metadata_file, json.dumps(result.metadata_document(), indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or none: a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_result(metadata_file, json.dumps(result.metadata_document(), indent=2) + "\n")
 
 
 def _tell(request: BuildRequest, result: BuildResult, *, quiet: bool) -> None:

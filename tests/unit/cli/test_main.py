@@ -42,6 +42,11 @@ def context(tmp_path: Path) -> Path:
         (["{ctx}", "--progress", "loud"], "'loud' is not one of"),
         (["{ctx}", "-o", "type=docker,dest=x", "--platform", "linux/amd64,linux/arm64"], "output type docker holds one platform"),
         (["{ctx}", "--iidfile", "{ctx}/no/dir/iid"], '--iidfile "'),
+        (["{ctx}", "--push=true"], "a tag is needed to push"),
+        (["{ctx}", "--push=perhaps"], "does not take a value"),
+        (["{ctx}", "--registry-secret", ""], "--registry-secret has no name"),
+        (["{ctx}", "-o", "type=registry,name=r.example/a@sha256:" + "0" * 64], "has a digest"),
+        (["{ctx}", "-t", "r.example/a:1", "-o", "type=registry,push-by-digest=true"], "push-by-digest writes no tag"),
         (["{ctx}", "--iidfile", "iid", "-o", "out"], "--iidfile needs an image"),
     ],
 )
@@ -109,6 +114,38 @@ def test_first_signal_cancels_and_waits_for_the_clean_up() -> None:
 
     assert run_async(work) == 143
     assert cleaned == ["yes"]
+
+
+def test_error_that_follows_a_signal_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    async def work() -> int:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RegistryError("lost while cleaning up") from None
+        return 0
+
+    assert run_async(work) == 143
+    assert "lost" not in capsys.readouterr().err
+
+
+def test_signal_that_the_caller_ignores_stays_ignored() -> None:
+    async def work() -> int:
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+        return 7
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_async(work) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_switch_that_is_said_to_be_false_is_as_if_it_were_not_there(context: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_app(build_app, "kubectl build", [str(context), "--push=false", "--load=0", "--kubeconfig", str(context / "none")])
+
+    assert "kubeconfig" in capsys.readouterr().err
 
 
 def test_error_of_a_group_is_told_rather_than_the_lost_connection_beside_it() -> None:
