@@ -39,6 +39,10 @@ def refused(result: Result, case: Case) -> None:
 WITHOUT_BUILDER = {
     "unknown flag": Case("--frobnicate", 2, ("--frobnicate", "--help")),
     "bad platform": Case("--platform=linux/amd64/v1/v2", 2, ("linux/amd64/v1/v2",)),
+    "unknown platform": Case("--platform=linux/amd64,amd46", 2, ("amd46",)),
+    "value of a flag": Case("--progress=loud", 2, ("--progress", "loud")),
+    "unknown output type": Case("-o type=floppy,dest=x", 2, ("floppy",)),
+    "registry output without a name": Case("-o type=registry", 2, ("registry", "name=")),
     "bad reference": Case("-t registry.example/Upper:v1", 2, ("registry.example/Upper:v1",)),
     "bad tag": Case("-t registry.example/app:a:b", 2, ("registry.example/app:a:b",)),
     "push without a name": Case("--push", 2, ("-t",)),
@@ -49,6 +53,7 @@ WITHOUT_BUILDER = {
     "server down": Case("--server=https://127.0.0.1:1", 4, ("127.0.0.1:1", "refused")),
     "namespace missing": Case("--namespace=nowhere", 4, ('namespace "nowhere"',)),
     "secret missing": Case("--registry-secret=nowhere", 3, ('"nowhere"', "create secret docker-registry")),
+    "second secret missing": Case("--registry-secret=my-secret --registry-secret=nowhere", 3, ('"nowhere"',)),
     "secret of another type": Case("--registry-secret=opaque", 3, ('"opaque"', "Opaque")),
     "secret malformed": Case("--registry-secret=malformed", 3, ('"malformed"',)),
     "secret forbidden": Case("--registry-secret=my-secret --as=nobody", 3, ('"my-secret"', "nobody")),
@@ -79,6 +84,40 @@ def test_errors_kubeconfig_that_is_no_yaml_is_named(namespace: Namespace, contex
     refused(result, Case("", 3, (str(tmp_path / "config"),)))
 
 
+@pytest.mark.parametrize("text", ["just words", "clusters: 3", "clusters: [1]"])
+def test_errors_kubeconfig_of_another_shape_is_named(namespace: Namespace, context: Callable[..., Path], tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    result = namespace.kubectl.with_env(KUBECONFIG="").plugin("build", context({"Dockerfile": PLAIN}), f"--kubeconfig={tmp_path}/config")
+    refused(result, Case("", 3, (str(tmp_path / "config"),)))
+
+
+def test_errors_server_with_another_authority_is_not_trusted(namespace: Namespace, context: Callable[..., Path]) -> None:
+    foreign = f"--certificate-authority={namespace.cluster.ca}"
+    refused(namespace.kubectl("build", context({"Dockerfile": PLAIN}), foreign), Case("", 4, ("certificate",)))
+    assert namespace.objects() == set()
+
+
+def test_errors_user_who_may_not_make_a_builder_is_told_what_and_where(
+    namespace: Namespace, context: Callable[..., Path], tmp_path: Path
+) -> None:
+    own = looks_only(namespace, tmp_path)
+    flags = "--platform=linux/amd64"
+    refused(own("build", context({"Dockerfile": PLAIN}), flags), Case("", 4, ("looks-only", "configmaps", namespace.name)))
+    assert namespace.objects() == set()
+
+
+def test_errors_builder_that_was_made_before_is_kept_when_its_image_cannot_be_pulled(
+    make_namespace: Callable[[str], Namespace], context: Callable[..., Path]
+) -> None:
+    namespace = make_namespace("kept")
+    image = f"{namespace.cluster.insecure_registry}/no/such/buildkit:v1"
+    namespace.kubectl("buildkit", "create", "--platform=linux/amd64", f"--image={image}").ok()
+    refused(namespace.kubectl("build", context({"Dockerfile": PLAIN})), Case("", 4, (image, "pull")))
+    assert {"ConfigMap/buildkit", "StatefulSet/buildkit-amd64"} <= namespace.objects()
+    namespace.kubectl("buildkit", "rm", "buildkit").ok()
+    assert namespace.objects() == set()
+
+
 def test_errors_image_that_cannot_be_pulled_is_told_and_its_builder_removed(
     make_namespace: Callable[[str], Namespace], context: Callable[..., Path]
 ) -> None:
@@ -94,6 +133,7 @@ WITH_BUILDER = {
         "", 1, ("say why", ">>> RUN echo say why; exit 7", "Dockerfile:2", "7"), "FROM busybox\nRUN echo say why; exit 7\n"
     ),
     "Dockerfile that is wrong": Case("", 1, ("FRUM", "Dockerfile:1"), "FRUM busybox\n"),
+    "target missing": Case("--target=no-stage", 1, ("no-stage",)),
     "file of COPY missing": Case("", 1, ("not-there", "COPY not-there"), "FROM scratch\nCOPY not-there /\n"),
     "RUN for windows": Case(
         "--platform=windows/amd64", 2, ("windows/amd64", "dir"), "FROM mcr.microsoft.com/windows/nanoserver:1809\nRUN dir\n"
@@ -105,6 +145,7 @@ WITH_BUILDER = {
     "wrong password, two pools": Case(
         "-t REGISTRY/e2e/wrong:v1 --push --registry-secret=wrong --platform=linux/amd64,linux/arm64", 6, ("REGISTRY", "unauthorized"), RUNS
     ),
+    "no login": Case("-t REGISTRY/e2e/anonymous:v1 --push", 6, ("REGISTRY", "--registry-secret")),
     "registry down": Case("-t HOST:5999/e2e/down:v1 --push", 6, ("HOST:5999", "refused")),
 }
 
@@ -131,6 +172,15 @@ def test_errors_of_a_build_are_told_and_leave_the_builder_as_it_was(builder: Nam
     assert builder.objects() == before
 
 
+def test_errors_step_that_fails_shows_the_end_of_a_long_log_only(builder: Namespace, context: Callable[..., Path]) -> None:
+    tree = context({"Dockerfile": "FROM busybox\nRUN seq 1 300 && exit 42\n"})
+    result = builder.kubectl("build", tree, "--progress=quiet")
+    refused(result, Case("", 1, ("exit code: 42",)))
+    told = result.stderr.splitlines()
+    assert "300" in told, str(result)
+    assert "1" not in told, str(result)
+
+
 def test_errors_wrong_password_tags_nothing(builder: Namespace, registry: Registry, context: Callable[..., Path]) -> None:
     repository = builder.repository("wrong")
     name = f"{builder.cluster.registry}/{repository}:v1"
@@ -150,11 +200,7 @@ def test_errors_unreadable_file_in_the_context_is_named(builder: Namespace, cont
 def test_errors_role_without_exec_is_told_with_the_right_that_is_missing(
     builder: Namespace, context: Callable[..., Path], tmp_path: Path
 ) -> None:
-    kubectl = builder.kubectl
-    kubectl("create", "serviceaccount", "looks-only").ok()
-    kubectl("create", "role", "look", "--verb=get,list,watch", "--resource=pods,configmaps,statefulsets.apps,events").ok()
-    kubectl("create", "rolebinding", "look", "--role=look", f"--serviceaccount={builder.name}:looks-only").ok()
-    own = as_service_account(builder, "looks-only", tmp_path)
+    own = looks_only(builder, tmp_path)
     before = builder.objects()
     refused(own("build", context({"Dockerfile": PLAIN})), Case("", 4, ("pods/exec", "looks-only", builder.name)))
     assert builder.objects() == before
@@ -197,6 +243,15 @@ def builder_image(namespace: Namespace) -> str:
     """The image that builders have here without being told."""
     rendered = namespace.kubectl("buildkit", "create", "x", "--platform=linux/amd64", "--dry-run=client", "-o", "yaml").ok().stdout
     return next(line.split()[-1] for line in rendered.splitlines() if line.strip().startswith("image:"))
+
+
+def looks_only(namespace: Namespace, directory: Path) -> Kubectl:
+    """kubectl as a ServiceAccount that may look at builders, and nothing more."""
+    kubectl = namespace.kubectl
+    kubectl("create", "serviceaccount", "looks-only").ok()
+    kubectl("create", "role", "look", "--verb=get,list,watch", "--resource=pods,configmaps,statefulsets.apps,events").ok()
+    kubectl("create", "rolebinding", "look", "--role=look", f"--serviceaccount={namespace.name}:looks-only").ok()
+    return as_service_account(namespace, "looks-only", directory)
 
 
 def as_service_account(namespace: Namespace, name: str, directory: Path) -> Kubectl:
