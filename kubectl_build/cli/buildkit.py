@@ -59,7 +59,7 @@ def create(
         list[str] | None, typer.Option("--platform", help="Fix the pools: one for each architecture that runs these platforms natively.")
     ] = None,
     image: Annotated[str | None, typer.Option("--image", help="The BuildKit image.")] = None,
-    replicas: Annotated[int | None, typer.Option("--replicas", min=0, help="Pods of each pool.")] = None,
+    replicas: Annotated[int | None, typer.Option("--replicas", help="Pods of each pool, at least one.")] = None,
     buildkitd_config: Annotated[
         Path | None, typer.Option("--buildkitd-config", help="A buildkitd.toml; the CA files it names are read here.")
     ] = None,
