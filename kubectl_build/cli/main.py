@@ -94,7 +94,7 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run `work` on a new event loop and return its exit code.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it and waits for its clean-up; a second one leaves at once. Returns 128 plus the signal's
-    number then. A signal that whoever started us ignores (nohup, a shell's background jobs) stays ignored.
+    number then. A SIGHUP that whoever started us ignores (nohup) stays ignored.
     """
 
     async def main() -> int:
@@ -109,7 +109,7 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
             task.cancel()
 
         for name, code in _SIGNALS.items():
-            if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+            if name == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
                 continue
             try:
                 loop.add_signal_handler(getattr(signal, name), on_signal, code)

@@ -129,7 +129,7 @@ def test_error_that_follows_a_signal_is_not_told(capsys: pytest.CaptureFixture[s
     assert "lost" not in capsys.readouterr().err
 
 
-def test_signal_that_the_caller_ignores_stays_ignored() -> None:
+def test_hang_up_that_the_caller_ignores_stays_ignored() -> None:
     async def work() -> int:
         signal.raise_signal(signal.SIGHUP)
         await asyncio.sleep(0)
