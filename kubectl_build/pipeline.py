@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -70,10 +70,13 @@ async def build(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ:
     """Build `request` in the cluster of `kube`. Raises any KubectlBuildError; cancelling stops the builds in the builders first."""
     work = await _prepare(request, kube, emit, environ)
     if is_single(work.platforms, work.candidates, request.emulation):
-        plan, solved = await work.solve_alone()
-    else:
-        plan, solved = await work.solve_planned()
-    return await work.finish(plan, solved)
+        with suppress(_Elsewhere):
+            return await work.finish(*await work.solve_alone())
+    return await work.finish(*await work.solve_planned())
+
+
+class _Elsewhere(Exception):
+    """The steps of a build that one pool was to plan and build run natively on another: stages may name their platform."""
 
 
 async def plan_only(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
@@ -149,12 +152,14 @@ class _Work:
     shared_key: str
 
     async def solve_alone(self) -> tuple[Plan, list[Share]]:
-        """Plan and build in one solve on the only pool that comes into question."""
+        """Plan and build in one solve on the only pool that comes into question. Raises _Elsewhere when that is another one."""
         plan = Plan(assignments=())
 
         async def check(link: Link, result: gateway_pb2.Result) -> bool:
             nonlocal plan
             plan = await self._decide(link, result)
+            if plan.pools != (link.pool,):
+                raise _Elsewhere
             self._show(plan)
             return True
 

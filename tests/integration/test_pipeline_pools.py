@@ -102,6 +102,23 @@ async def test_build_of_two_pools_writes_both_trees_into_one_directory(mixed: Be
     assert result.digest == ""
 
 
+async def test_build_whose_stage_names_its_platform_is_built_where_that_is_native(mixed: Bench, registry: Registry) -> None:
+    """One platform needs no planning solve, as it seems; but its own pool would emulate what another one runs."""
+    base = f"{registry.address}/base:1"
+    await build(
+        mixed.request("FROM scratch\nCOPY prog /\n", platforms=(AMD64,), tags=(parse_reference(base),), outputs=(image(push="true"),)),
+        mixed.kube,
+        emit=lambda event: None,
+        environ={},
+    )
+    pinned = f'FROM --platform=linux/amd64 {base} AS made\nRUN ["/prog", "--version"]\nFROM scratch\nCOPY --from=made /prog /\n'
+
+    result = await build(mixed.request(pinned, platforms=(ARM64,)), mixed.kube, emit=mixed.events.append, environ={})
+
+    assert [(place.mode, place.pool, place.pod) for place in result.places] == [("native", "amd64", "buildkit-amd64-0")]
+    assert mixed.notes().count("PLATFORM") == 1
+
+
 async def test_pool_that_stays_away_is_tried_three_times_in_all(mixed: Bench) -> None:
     """The pool that plans must not begin the whole build again when another one's tries are used up."""
     serve, dials = mixed.api.exec_handler, 0
