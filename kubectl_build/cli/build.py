@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from kubectl_build.cli.files import check_result_file, forget_result
-from kubectl_build.cli.kubeflags import ClusterArgs, with_cluster_flags
+from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.cli.options import check_outputs, parse_build_args, parse_labels, parse_output, parse_tags, with_push
 from kubectl_build.errors import UsageError
+from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import Platform, normalize, parse_platforms
 from kubectl_build.model.request import BuildRequest, Emulation, OutputType
 
@@ -68,7 +69,7 @@ def build(
     emulation: Annotated[Emulation, typer.Option("--emulation", help="Whether steps may run under QEMU.")] = Emulation.AUTO,
     plan: Annotated[PlanFormat | None, typer.Option("--plan", help="Print which platform goes where and stop.", metavar="[=json]")] = None,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """Build an image from a Dockerfile with BuildKit pods in your cluster."""
     if load:
@@ -99,9 +100,9 @@ def build(
     from kubectl_build.cli.run import run_build, run_plan
 
     if plan is not None:
-        return run_plan(request, cluster_args, as_json=plan is PlanFormat.JSON)
+        return run_plan(request, kube_flags, as_json=plan is PlanFormat.JSON)
     mode = ProgressMode.QUIET if quiet else progress
-    return run_build(request, cluster_args, mode=mode.value, quiet=quiet, iidfile=iidfile, metadata_file=metadata_file)
+    return run_build(request, kube_flags, mode=mode.value, quiet=quiet, iidfile=iidfile, metadata_file=metadata_file)
 
 
 def _context(path: str) -> Path:

@@ -20,7 +20,6 @@ from kubectl_build.builder.spec import SpecChange, merge
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
-from kubectl_build.cli.kubeflags import ClusterArgs
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
@@ -28,6 +27,7 @@ from kubectl_build.daemons import active_builds, ask_all
 from kubectl_build.errors import ClusterError, KubectlBuildError
 from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.json import JsonObject
+from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import parse_platforms
 
 _READY_SECONDS = 300.0
@@ -54,7 +54,7 @@ def spec_change(
     )
 
 
-def create(name: str, change: SpecChange, cluster: ClusterArgs, *, bootstrap: bool, dry_run: bool) -> int:
+def create(name: str, change: SpecChange, cluster: KubeFlags, *, bootstrap: bool, dry_run: bool) -> int:
     """Create or change a builder and say what was done; with `dry_run` print the objects instead."""
 
     async def work() -> int:
@@ -86,7 +86,7 @@ async def _ensure(kube: KubeClient, name: str, architectures: tuple[str, ...]) -
     await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=_READY_SECONDS)
 
 
-def list_all(cluster: ClusterArgs, *, all_namespaces: bool, output: str) -> int:
+def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
     """Print the builders of the namespace, or of all."""
 
     async def work() -> int:
@@ -108,7 +108,7 @@ def list_all(cluster: ClusterArgs, *, all_namespaces: bool, output: str) -> int:
     return run_async(work)
 
 
-def inspect(name: str, cluster: ClusterArgs, *, bootstrap: bool, output: str) -> int:
+def inspect(name: str, cluster: KubeFlags, *, bootstrap: bool, output: str) -> int:
     """Print one builder with its pods and what their daemons say."""
 
     async def work() -> int:
@@ -131,7 +131,7 @@ def inspect(name: str, cluster: ClusterArgs, *, bootstrap: bool, output: str) ->
     return run_async(work)
 
 
-def remove(names: tuple[str, ...], cluster: ClusterArgs, *, ignore_not_found: bool) -> int:
+def remove(names: tuple[str, ...], cluster: KubeFlags, *, ignore_not_found: bool) -> int:
     """Remove builders and say which."""
 
     async def work() -> int:
@@ -143,7 +143,7 @@ def remove(names: tuple[str, ...], cluster: ClusterArgs, *, ignore_not_found: bo
     return run_async(work)
 
 
-def version(name: str, cluster: ClusterArgs) -> int:
+def version(name: str, cluster: KubeFlags) -> int:
     """Print the client's version and each daemon's; a builder that is not there is said, and is no error."""
 
     async def work() -> int:

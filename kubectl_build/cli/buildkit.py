@@ -10,7 +10,8 @@ import typer
 
 from kubectl_build.cli.build import DEFAULT_BUILDER
 from kubectl_build.cli.build import build as build_command
-from kubectl_build.cli.kubeflags import ClusterArgs, with_cluster_flags
+from kubectl_build.cli.kubeflags import with_cluster_flags
+from kubectl_build.model.kubeflags import KubeFlags
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -70,7 +71,7 @@ def create(
     dry_run: Annotated[DryRun | None, typer.Option("--dry-run", help="Print what would be applied and change nothing.")] = None,
     output: Annotated[CreateFormat | None, typer.Option("--output", "-o", help="With --dry-run: yaml.")] = None,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """Create a builder, or change one."""
     from kubectl_build.cli import builders
@@ -81,7 +82,7 @@ def create(
     change = builders.spec_change(
         platforms=tuple(platform or ()), image=image, replicas=replicas, buildkitd_config=buildkitd_config, qemu_install=qemu_install
     )
-    return builders.create(name or DEFAULT_BUILDER, change, cluster_args, bootstrap=bootstrap, dry_run=dry_run is not None)
+    return builders.create(name or DEFAULT_BUILDER, change, kube_flags, bootstrap=bootstrap, dry_run=dry_run is not None)
 
 
 @app.command("ls", context_settings=_HELP)
@@ -90,12 +91,12 @@ def list_(
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Builders of every namespace.")] = False,
     output: Annotated[ListFormat | None, typer.Option("--output", "-o", help="wide, name, json or yaml.")] = None,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """List builders."""
     from kubectl_build.cli import builders
 
-    return builders.list_all(cluster_args, all_namespaces=all_namespaces, output=output.value if output else "")
+    return builders.list_all(kube_flags, all_namespaces=all_namespaces, output=output.value if output else "")
 
 
 @app.command(context_settings=_HELP)
@@ -105,12 +106,12 @@ def inspect(
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Start the builder first.")] = False,
     output: Annotated[InspectFormat | None, typer.Option("--output", "-o", help="json or yaml.")] = None,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """Show a builder, its pods and the platforms that their daemons say they run."""
     from kubectl_build.cli import builders
 
-    return builders.inspect(name or DEFAULT_BUILDER, cluster_args, bootstrap=bootstrap, output=output.value if output else "")
+    return builders.inspect(name or DEFAULT_BUILDER, kube_flags, bootstrap=bootstrap, output=output.value if output else "")
 
 
 @app.command(context_settings=_HELP)
@@ -119,12 +120,12 @@ def rm(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the builders.")],
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="An unknown name is no error.")] = False,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """Remove builders: every object of theirs, and nothing else. Waits until their pods are gone."""
     from kubectl_build.cli import builders
 
-    return builders.remove(tuple(names), cluster_args, ignore_not_found=ignore_not_found)
+    return builders.remove(tuple(names), kube_flags, ignore_not_found=ignore_not_found)
 
 
 @app.command(context_settings=_HELP)
@@ -132,9 +133,9 @@ def rm(
 def version(
     builder: Annotated[str | None, typer.Option("--builder", help="Name of the builder.", envvar="BUILDX_BUILDER")] = None,
     *,
-    cluster_args: ClusterArgs,
+    kube_flags: KubeFlags,
 ) -> int:
     """Print the version of this client and of each daemon of the builder."""
     from kubectl_build.cli import builders
 
-    return builders.version(builder or DEFAULT_BUILDER, cluster_args)
+    return builders.version(builder or DEFAULT_BUILDER, kube_flags)

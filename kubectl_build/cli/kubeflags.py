@@ -8,36 +8,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
+from kubectl_build.model.kubeflags import KubeFlags
+
 _PANEL = "Cluster"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterArgs:
-    """kubectl's connection flags as typed; None or empty where not given."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespace: str | None = None
-    cluster: str | None = None
-    user: str | None = None
-    server: str | None = None
-    token: str | None = field(default=None, repr=False)
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    as_user: str | None = None
-    as_groups: tuple[str, ...] = ()
-    as_uid: str | None = None
-    certificate_authority: str | None = None
-    client_certificate: str | None = None
-    client_key: str | None = None
-    insecure_skip_tls_verify: bool = False
-    tls_server_name: str | None = None
-    request_timeout: str | None = None
 
 
 def _option(kind: Any, *names: str, help: str) -> Any:
@@ -67,9 +44,9 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
 
 
 def with_cluster_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """Give `command` kubectl's flags: its parameter `cluster_args` receives a ClusterArgs."""
+    """Give `command` kubectl's flags: its parameter `kube_flags` receives a KubeFlags."""
     signature = inspect.signature(command, eval_str=True)
-    own = [p for name, p in signature.parameters.items() if name != "cluster_args"]
+    own = [p for name, p in signature.parameters.items() if name != "kube_flags"]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in _FLAGS.items()
@@ -79,7 +56,7 @@ def with_cluster_flags(command: Callable[..., int]) -> Callable[..., int]:
     def wrapper(*args: Any, **kwargs: Any) -> int:
         values = {name: kwargs.pop(name) for name in _FLAGS if name in kwargs}
         values["as_groups"] = tuple(values.get("as_groups") or ())
-        return command(*args, cluster_args=ClusterArgs(**values), **kwargs)
+        return command(*args, kube_flags=KubeFlags(**values), **kwargs)
 
     wrapper.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]  # what inspect.signature reads first
     wrapper.__annotations__ = {p.name: p.annotation for p in own + added} | {"return": int}

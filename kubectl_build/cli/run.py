@@ -12,9 +12,9 @@ from pathlib import Path
 
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.files import write_result
-from kubectl_build.cli.kubeflags import ClusterArgs
 from kubectl_build.cli.main import run_async
 from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
 from kubectl_build.plan import Plan
@@ -22,7 +22,7 @@ from kubectl_build.progress.display import Mode, open_display
 
 
 def run_build(
-    request: BuildRequest, cluster: ClusterArgs, *, mode: Mode, quiet: bool, iidfile: Path | None, metadata_file: Path | None
+    request: BuildRequest, cluster: KubeFlags, *, mode: Mode, quiet: bool, iidfile: Path | None, metadata_file: Path | None
 ) -> int:
     """Build and tell. Returns the exit code; raises KubectlBuildError for the caller to show."""
     from kubectl_build.pipeline import build
@@ -37,7 +37,7 @@ def run_build(
     return run_async(work)
 
 
-def run_plan(request: BuildRequest, cluster: ClusterArgs, *, as_json: bool) -> int:
+def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool) -> int:
     """Print the plan on stdout and stop. Notes go to stderr."""
     from kubectl_build.pipeline import plan_only
 

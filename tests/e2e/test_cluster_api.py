@@ -27,7 +27,7 @@ from kubectl_build.cluster.client import (
     Resource,
     open_client,
 )
-from kubectl_build.cluster.config import Connection, KubeFlags, resolve
+from kubectl_build.cluster.config import Connection, resolve
 from kubectl_build.cluster.exec import open_exec, run
 from kubectl_build.errors import (
     AlreadyExists,
@@ -41,6 +41,7 @@ from kubectl_build.errors import (
     Unauthorized,
 )
 from kubectl_build.model.json import JsonObject
+from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.pod import PodAddress, tcp_dialer
 from kubectl_build.transport.sockets import unix_dialer

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from kubectl_build.cluster.authentication import Authentication, ClientCertificate, TokenFile
-from kubectl_build.cluster.config import IN_CLUSTER, Connection, KubeFlags, resolve
+from kubectl_build.cluster.config import IN_CLUSTER, Connection, resolve
 from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.kubeflags import KubeFlags
 
 
 def _b64(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kubectl_build.cluster.config import KubeFlags, resolve
+from kubectl_build.cluster.config import resolve
+from kubectl_build.model.kubeflags import KubeFlags
 from tests.fakes.certificates import Certificates
 
 _PLUGIN = """#!/bin/sh

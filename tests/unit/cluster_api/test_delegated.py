@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_build.cluster.config import Connection, KubeFlags, resolve
+from kubectl_build.cluster.config import Connection, resolve
 from kubectl_build.errors import ConfigError
+from kubectl_build.model.kubeflags import KubeFlags
 
 
 def _connection(folder: Path, provider: dict[str, Any], **flags: Any) -> Connection:

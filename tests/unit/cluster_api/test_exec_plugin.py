@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from kubectl_build.cluster.authentication import Authentication, ClientCertificate
-from kubectl_build.cluster.config import KubeFlags, resolve
+from kubectl_build.cluster.config import resolve
 from kubectl_build.cluster.exec_plugin import ExecPlugin, parse_exec
 from kubectl_build.errors import ConfigError
+from kubectl_build.model.kubeflags import KubeFlags
 
 V1 = "client.authentication.k8s.io/v1"
 V1BETA1 = "client.authentication.k8s.io/v1beta1"
