@@ -18,7 +18,7 @@ _COMMANDS = ("go", "gofmt")
 _TOOLS = ("asm", "cgo", "compile", "cover", "link", "preprofile", "vet")
 # Neither needed to build a program: tests with their data, and the sources of the toolchain itself.
 _LEFT_OUT = ("testdata", "*_test.go", "cmd")
-_GO_ENV = "GOPROXY=https://proxy.golang.org,direct\nGOSUMDB=sum.golang.org\nGOTOOLCHAIN=local\n"
+_GO_ENV = "GOTOOLCHAIN=local\n"
 
 
 def make(kitchen: Kitchen, layout: Layout) -> None:
