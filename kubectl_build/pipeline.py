@@ -105,7 +105,8 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
     platforms = request.platforms
     if not platforms:
         platforms = (default_platform(candidates),)
-        emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of the builder"))
+        whose = "the builder's first pool" if candidates.existing else "most nodes"
+        emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
     return _Work(
         request=request,
         kube=kube,
