@@ -59,6 +59,9 @@ T = TypeVar("T")
 _TRIES = 3
 """How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
 
+_USUAL_NODES = ("amd64", "arm64")
+"""The architectures that are taken to be there where nodes may not be listed."""
+
 _STDOUT = 1
 """The file descriptor of an output to "-"."""
 
@@ -126,14 +129,15 @@ def _candidates(
 ) -> Candidates:
     """The pools that the build may use; `defaults` are of a builder to be made.
 
-    Where nodes may not be listed, a builder without pools is taken to find what was asked for.
+    Where nodes may not be listed, a builder without pools is taken to find what was asked for among the usual ones.
     """
     existing = tuple(pool.architecture for pool in builder.pools) if builder else ()
     platforms = builder.platforms if builder else defaults.platforms if defaults else ()
     if platforms:
         existing = tuple(dict.fromkeys([*existing, *pool_architectures(platforms)]))
     elif nodes is None and not existing:
-        nodes = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"} or {"amd64": 1}
+        asked = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"}
+        nodes = {arch: 1 for arch in asked if arch in _USUAL_NODES} or {"amd64": 1}
     return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms))
 
 

@@ -19,6 +19,9 @@ _SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "
 _TRUE, _FALSE = {"true", "t", "1"}, {"false", "f", "0"}
 """What Go's strconv.ParseBool takes."""
 
+_LEAVE_SECONDS = 1.0
+"""What a second signal leaves for temporary files and the terminal to be put right."""
+
 
 def build_main() -> NoReturn:
     """Entry point of `kubectl build`."""
@@ -93,8 +96,9 @@ def _switches(command: Any) -> dict[str, str]:
 def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run `work` on a new event loop and return its exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it and waits for its clean-up; a second one leaves at once. Returns 128 plus the signal's
-    number then. A SIGHUP that whoever started us ignores (nohup) stays ignored.
+    The first SIGINT, SIGTERM or SIGHUP cancels it and waits for its clean-up; a second one cuts short what the clean-up waits for, and
+    leaves within a second whatever happens; a third at once. Returns 128 plus the first one's number. A SIGHUP that whoever started us
+    ignores (nohup) stays ignored.
     """
 
     async def main() -> int:
@@ -103,9 +107,11 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
         received: list[int] = []
 
         def on_signal(code: int) -> None:
-            if received:
-                os._exit(code)
             received.append(code)
+            if len(received) > 2:
+                os._exit(code)
+            if len(received) == 2:
+                loop.call_later(_LEAVE_SECONDS, os._exit, received[0])
             task.cancel()
 
         for name, code in _SIGNALS.items():

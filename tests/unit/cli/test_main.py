@@ -116,6 +116,26 @@ def test_first_signal_cancels_and_waits_for_the_clean_up() -> None:
     assert cleaned == ["yes"]
 
 
+def test_second_signal_cuts_the_clean_up_short_but_lets_files_be_removed() -> None:
+    removed: list[str] = []
+
+    async def work() -> int:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                loop.call_soon(signal.raise_signal, signal.SIGTERM)
+                await asyncio.Event().wait()
+        finally:
+            removed.append("socket")
+        return 0
+
+    assert run_async(work) == 130
+    assert removed == ["socket"]
+
+
 def test_error_that_follows_a_signal_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     async def work() -> int:
         asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
