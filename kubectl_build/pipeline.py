@@ -26,7 +26,7 @@ from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached,
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link, guarded, has_command, loads, open_link
-from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
+from kubectl_build.errors import ConnectionLost, KubectlBuildError, ProtocolError, UsageError, ungrouped
 from kubectl_build.join import Share, index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
@@ -96,15 +96,15 @@ async def plan_only(request: BuildRequest, kube: KubeClient, *, emit: Sink, envi
 async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ: Mapping[str, str]) -> _Work:
     """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once."""
     emit = told_once(emit)
-    with ungrouped():
-        async with asyncio.TaskGroup() as group:
-            keychain = group.create_task(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit))
-            found = group.create_task(find_builder(kube, request.builder, emit=emit))
-            nodes = group.create_task(count_nodes(kube, emit))
-            shared_key = group.create_task(asyncio.to_thread(session_shared_key, request.context, environ))
-    builder = found.result()
+    async with asyncio.TaskGroup() as group:
+        logins = group.create_task(_held(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit)))
+        found = group.create_task(_held(find_builder(kube, request.builder, emit=emit)))
+        counted = group.create_task(_held(count_nodes(kube, emit)))
+        shared_key = group.create_task(_held(asyncio.to_thread(session_shared_key, request.context, environ)))
+    # In this order: of several things that are wrong, what the user named counts before what the builder needs.
+    keychain, builder, nodes = logins.result()(), found.result()(), counted.result()()
     defaults = await load_defaults(kube, emit) if builder is None else None
-    candidates = _candidates(builder, defaults, nodes.result(), request)
+    candidates = _candidates(builder, defaults, nodes, request)
     platforms = request.platforms
     if not platforms:
         platforms = (default_platform(candidates),)
@@ -114,14 +114,28 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
         request=request,
         kube=kube,
         emit=emit,
-        keychain=keychain.result(),
+        keychain=keychain,
         builder=builder,
         defaults=defaults,
         candidates=candidates,
         platforms=platforms,
         context_key=context_key(request.context),
-        shared_key=shared_key.result(),
+        shared_key=shared_key.result()(),
     )
+
+
+async def _held(work: Awaitable[T]) -> Callable[[], T]:
+    """Await `work`, and return what gives its result or raises its error: so one error of several does not depend on which came first."""
+    try:
+        result = await work
+    except KubectlBuildError as error:
+        failure = error
+
+        def fail() -> T:
+            raise failure
+
+        return fail
+    return lambda: result
 
 
 def _candidates(

@@ -208,6 +208,14 @@ async def test_build_with_a_named_secret_that_is_missing_ends_before_the_builder
     assert not any("exec" in request.path for request in bench.api.requests)
 
 
+async def test_build_with_a_missing_secret_and_no_right_to_list_pods_tells_of_the_secret_that_was_named(bench: Bench) -> None:
+    bench.api.fail("GET", "/pods", 403)
+    bench.api.fail("GET", "/nodes", 403)
+
+    with pytest.raises(ConfigError, match="nope"):
+        await build(bench.request("FROM scratch\n", registry_secrets=("nope",)), bench.kube, emit=bench.events.append, environ={})
+
+
 async def test_build_from_an_unchanged_context_sends_no_bytes_of_files_again(bench: Bench) -> None:
     (bench.context / "big").write_bytes(b"x" * 3_000_000)
     request = bench.request("FROM scratch\nCOPY big /\n")
