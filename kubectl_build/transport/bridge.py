@@ -31,10 +31,9 @@ class Bridge:
 
     async def serve(self, listener: socket.socket) -> None:
         """Give each connection a stream of its own, until cancelled."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as connections:
             while True:
-                sock, _ = await loop.sock_accept(listener)
+                sock = await _accept(listener)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
                 task = connections.create_task(self._connect(SocketStream(sock, "the client")), name="bridge connection")
                 # A task that is cancelled before its first step runs none of its clean-up.
@@ -97,6 +96,27 @@ async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
                     serving.result()  # it never ends by itself
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    """Wait for a connection and take it. Nothing is awaited once it is taken, so that a cancellation cannot lose it."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            readable = asyncio.Event()
+            try:
+                loop.add_reader(listener, readable.set)
+            except NotImplementedError:  # event loops of Windows wait for connections, not for readiness
+                return (await loop.sock_accept(listener))[0]
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(listener)
+        else:
+            sock.setblocking(False)
+            return sock
 
 
 def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
