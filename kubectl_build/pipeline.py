@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kubectl_build.builder.bootstrap import ensure_pools
+from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
@@ -64,9 +64,6 @@ _USUAL_NODES = ("amd64", "arm64")
 
 _STDOUT = 1
 """The file descriptor of an output to "-"."""
-
-_READY_SECONDS = 300.0
-"""Seconds that a builder gets to be Ready; long enough for a cluster that first has to add a node."""
 
 
 async def build(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
@@ -327,7 +324,7 @@ class _Work:
             pools,
             spec_source=self._defaults,
             emit=self.emit,
-            deadline=_READY_SECONDS,
+            deadline=READY_SECONDS,
         )
 
     async def _defaults(self) -> BuilderSpec:

@@ -29,6 +29,9 @@ from kubectl_build.model.json import JsonObject
 SpecSource = Callable[[], Awaitable[BuilderSpec]]
 """Says what a builder made now is to be: `load_defaults`. Asked only when there is none."""
 
+READY_SECONDS = 300.0
+"""What a builder usually gets to be Ready, or to be gone; long enough for a cluster that first has to add a node."""
+
 QEMU_NOTE = "--qemu-install registers emulators in the kernel of the builder's nodes, for everything that runs on them, until they restart"
 
 _ROUNDS = 5

@@ -69,7 +69,6 @@ class BuildRecord:
     created: float
     completed: float | None
     error: str
-    exporter_response: dict[str, str]
 
 
 class BuildkitClient:
@@ -277,5 +276,4 @@ def _record(record: control_pb2.BuildHistoryRecord) -> BuildRecord:
         created=record.CreatedAt.ToNanoseconds() / 1e9,
         completed=record.CompletedAt.ToNanoseconds() / 1e9 if record.HasField("CompletedAt") else None,
         error=record.error.message,
-        exporter_response=dict(record.ExporterResponse),
     )

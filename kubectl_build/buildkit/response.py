@@ -47,7 +47,6 @@ def parse_descriptor(response: Mapping[str, str]) -> Descriptor:
             size=raw["size"],
             platform=platform,
             annotations=raw.get("annotations") or {},
-            artifact_type=raw.get("artifactType", ""),
         )
     except (KeyError, TypeError) as error:
         raise ProtocolError(f"the builder's descriptor lacks {error}") from error

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubectl_build import __version__
-from kubectl_build.builder.bootstrap import ensure_pools
+from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
 from kubectl_build.builder.buildkitd_config import load_buildkitd_config
 from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.defaults import load_defaults
@@ -29,8 +29,6 @@ from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import parse_platforms
-
-_READY_SECONDS = 300.0
 
 
 def spec_change(
@@ -83,7 +81,7 @@ def _created(name: str, result: CreateResult) -> str:
 
 
 async def _ensure(kube: KubeClient, name: str, architectures: tuple[str, ...]) -> None:
-    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=_READY_SECONDS)
+    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=READY_SECONDS)
 
 
 def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
@@ -136,7 +134,7 @@ def remove(names: tuple[str, ...], cluster: KubeFlags, *, ignore_not_found: bool
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=_note, deadline=_READY_SECONDS):
+            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=_note, deadline=READY_SECONDS):
                 print(f'builder "{name}" removed')
         return 0
 

@@ -36,7 +36,6 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
-    artifact_type: str = ""
 
     @property
     def is_index(self) -> bool:

@@ -6,7 +6,7 @@ tests/unit/model/test_reference_oracle.py compares this module with that library
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kubectl_build.errors import UsageError
 
@@ -36,10 +36,6 @@ class Reference:
     def repository(self) -> str:
         """Domain and path, for example docker.io/library/busybox."""
         return f"{self.domain}/{self.path}"
-
-    def with_digest(self, digest: str) -> Reference:
-        """The same repository at `digest`, without a tag."""
-        return replace(self, tag="", digest=digest)
 
     def __str__(self) -> str:
         text = self.repository
