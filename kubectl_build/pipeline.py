@@ -30,6 +30,7 @@ from kubectl_build.errors import ConnectionLost, KubectlBuildError, ProtocolErro
 from kubectl_build.join import Share, index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
+from kubectl_build.model.inputs import LocalContext, local_directories
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, native_architecture, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -97,7 +98,7 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
         logins = group.create_task(_held(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit)))
         found = group.create_task(_held(find_builder(kube, request.builder, emit=emit)))
         counted = group.create_task(_held(count_nodes(kube, emit)))
-        shared_key = group.create_task(_held(asyncio.to_thread(session_shared_key, request.context, environ)))
+        shared_key = group.create_task(_held(asyncio.to_thread(session_shared_key, _tree(request), environ)))
     # In this order: of several things that are wrong, what the user named counts before what the builder needs.
     keychain, builder, nodes = logins.result()(), found.result()(), counted.result()()
     defaults = await load_defaults(kube, emit) if builder is None else None
@@ -116,9 +117,16 @@ async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ:
         defaults=defaults,
         candidates=candidates,
         platforms=platforms,
-        context_key=context_key(request.context),
+        context_key=context_key(_tree(request)),
         shared_key=shared_key.result()(),
     )
+
+
+def _tree(request: BuildRequest) -> Path:
+    """The directory whose identity is the build's: the context's, else the Dockerfile's."""
+    if isinstance(request.context, LocalContext):
+        return request.context.path
+    return request.dockerfile.directory or Path()
 
 
 async def _held(work: Awaitable[T]) -> Callable[[], T]:
@@ -288,7 +296,8 @@ class _Work:
 
     async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
         send = self._file_send()
-        dirs = {"context": LocalDir(self.request.context), "dockerfile": LocalDir(self.request.dockerfile.absolute().parent)}
+        named = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
+        dirs = {name: LocalDir(path) for name, path in named.items()}
         session = Session(shared_key=self.shared_key, attachables=[FileSync(dirs), Auth(self.keychain), *([send] if job.exporters else [])])
         try:
             async with attached(link.client, session):
@@ -300,7 +309,7 @@ class _Work:
     def _file_send(self) -> FileSend:
         request = self.request
         targets: dict[int, ExportTarget] = {}
-        for number, output in enumerate(request.outputs):
+        for number, output in enumerate(request.exported):
             if output.dest is not None:
                 targets[number] = (
                     DirTarget(Path(output.dest))

@@ -53,7 +53,7 @@ def exporters(request: BuildRequest, *, by_digest: bool = False) -> tuple[Export
         if not request.tags:
             return ()
         return (Exporter(type="image", attrs={"name": ",".join(str(tag) for tag in request.tags)}),)
-    return tuple(_exporter(request, output, by_digest=by_digest) for output in request.outputs)
+    return tuple(_exporter(request, output, by_digest=by_digest) for output in request.exported)
 
 
 def _exporter(request: BuildRequest, output: Output, *, by_digest: bool) -> Exporter:

@@ -18,6 +18,7 @@ from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.buildkit.status import status_update
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
+from kubectl_build.model.request import CacheEntry
 from kubectl_build.proto import control_pb2, gateway_pb2
 from kubectl_build.session.session import Session
 
@@ -40,6 +41,8 @@ class SolveJob:
     frontend: str
     attrs: Mapping[str, str]
     exporters: tuple[Exporter, ...] = ()
+    cache_imports: tuple[CacheEntry, ...] = ()
+    cache_exports: tuple[CacheEntry, ...] = ()
     entitlements: tuple[str, ...] = ()
     internal: bool = False
 
@@ -164,7 +167,13 @@ async def _frontend(
             return False, None
         answer = await client.gateway_solve(
             ref,
-            gateway_pb2.SolveRequest(Frontend=job.frontend, FrontendOpt=dict(job.attrs), allowResultReturn=True, allowResultArrayRef=True),
+            gateway_pb2.SolveRequest(
+                Frontend=job.frontend,
+                FrontendOpt=dict(job.attrs),
+                allowResultReturn=True,
+                allowResultArrayRef=True,
+                CacheImports=[gateway_pb2.CacheOptionsEntry(Type=e.type, Attrs=dict(e.attrs)) for e in job.cache_imports],
+            ),
         )
     except RpcFailure as failure:
         # When Control.Solve itself was refused, its reason counts: the gateway only says that it knows no such build.
@@ -221,6 +230,8 @@ def _control_request(ref: str, session_id: str, job: SolveJob) -> control_pb2.So
         request.ExporterDeprecated = exporters[0].Type
         request.ExporterAttrsDeprecated.update(exporters[0].Attrs)
     request.Cache.SetInParent()
+    for entries, found in ((request.Cache.Exports, job.cache_exports), (request.Cache.Imports, job.cache_imports)):
+        entries.extend(control_pb2.CacheOptionsEntry(Type=entry.type, Attrs=dict(entry.attrs)) for entry in found)
     return request
 
 

@@ -14,6 +14,7 @@ from kubectl_build.cli.files import check_result_file, forget_result
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.cli.options import check_outputs, parse_build_args, parse_labels, parse_output, parse_tags, with_push
 from kubectl_build.errors import UsageError
+from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import Platform, normalize, parse_platforms
 from kubectl_build.model.request import BuildRequest, Emulation, OutputType
@@ -81,8 +82,8 @@ def build(
     outputs = tuple(o for text in output or () if (o := parse_output(text)) is not None)
     tags = parse_tags(tag or ())
     request = BuildRequest(
-        context=_context(path),
-        dockerfile=_dockerfile(path, file),
+        context=LocalContext(_context(path)),
+        dockerfile=_in_directory(_dockerfile(path, file)),
         tags=tags,
         platforms=_platforms(platform or ()),
         build_args=parse_build_args(build_arg or (), os.environ),
@@ -137,6 +138,10 @@ def _dockerfile(path: str, file: str | None) -> Path:
     if not os.access(found, os.R_OK):
         raise UsageError(f'Dockerfile "{found}" cannot be read', hint="check its permissions")
     return found
+
+
+def _in_directory(file: Path) -> Dockerfile:
+    return Dockerfile(name=file.name, directory=file.absolute().parent)
 
 
 def _platforms(texts: list[str] | tuple[str, ...]) -> tuple[Platform, ...]:

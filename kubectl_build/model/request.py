@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 
+from kubectl_build.model.inputs import Context, Dockerfile, NamedContext, Secret, SshAgent
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference, parse_reference
 
@@ -19,14 +19,22 @@ class Emulation(StrEnum):
     ALWAYS = "always"
 
 
+class AuthVia(StrEnum):
+    """Values of --auth-via: who asks a registry's token server. The cluster does so with the login, the client keeps the login."""
+
+    CLUSTER = "cluster"
+    CLIENT = "client"
+
+
 class OutputType(StrEnum):
-    """BuildKit's exporters that a user can name; `registry` is `image` with push."""
+    """BuildKit's exporters that a user can name; `registry` is `image` with push; `cacheonly` says that nothing is exported."""
 
     IMAGE = "image"
     LOCAL = "local"
     TAR = "tar"
     OCI = "oci"
     DOCKER = "docker"
+    CACHEONLY = "cacheonly"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,11 @@ class Output:
         """Whether what is pushed gets no tag."""
         return self._says("push-by-digest")
 
+    @property
+    def is_layout(self) -> bool:
+        """Whether an oci or docker output is a directory with an OCI layout, not an archive (`tar=false`)."""
+        return self.type in (OutputType.OCI, OutputType.DOCKER) and self.attrs.get("tar", "").lower() in ("false", "0", "f")
+
     def _says(self, name: str) -> bool:
         return self.attrs.get(name, "").lower() in ("true", "1", "t")
 
@@ -63,22 +76,83 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
-    """A build. `platforms` is empty when the user named none. `dockerfile` is an existing file; it may lie outside `context`."""
+class Annotation:
+    """One --annotation. `kind` is "manifest", "index", "manifest-descriptor" or "index-descriptor"; without `platform` it is for all."""
 
-    context: Path
-    dockerfile: Path
+    kind: str
+    key: str
+    value: str
+    platform: Platform | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """One --cache-from or --cache-to: BuildKit's cache backend and its attributes, credentials included, so it is never printed.
+
+    For `local`, attrs have `src` or `dest` (a directory of this machine) and `tag`, which stay on the client.
+    """
+
+    type: str
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"CacheEntry(type={self.type!r}, ...)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A --call other than `build`: `method` is "check", "outline", "targets" or another subrequest of the frontend."""
+
+    method: str
+    as_json: bool = False
+    ignore_status: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """A build. `platforms` is empty when the user named none.
+
+    `attests` maps "sbom" or "provenance" to its options as BuildKit takes them (CSV); `add_hosts` are "name=ip"; `network` is "", "none" or
+    "host"; `shm_size` is in bytes; `ulimits` are "name=soft:hard"; `resources` maps frontend attributes (memory, cpuquota, ...) to their
+    values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete.
+    """
+
+    context: Context
+    dockerfile: Dockerfile
+    named_contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     tags: tuple[Reference, ...] = ()
     platforms: tuple[Platform, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: tuple[Annotation, ...] = ()
+    attests: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
     pull: bool = False
     outputs: tuple[Output, ...] = ()
+    cache_from: tuple[CacheEntry, ...] = ()
+    cache_to: tuple[CacheEntry, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    ssh: tuple[SshAgent, ...] = ()
+    entitlements: tuple[str, ...] = ()
+    add_hosts: tuple[str, ...] = ()
+    network: str = ""
+    cgroup_parent: str = ""
+    shm_size: int = 0
+    ulimits: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
+    vcs: Mapping[str, str] = field(default_factory=dict)
+    call: Call | None = None
     builder: str = "buildkit"
     emulation: Emulation = Emulation.AUTO
+    auth_via: AuthVia = AuthVia.CLUSTER
     registry_secrets: tuple[str, ...] = ()
+
+    @property
+    def exported(self) -> tuple[Output, ...]:
+        """The outputs that have an exporter; an exporter's number in a solve is its index here."""
+        return tuple(output for output in self.outputs if output.type is not OutputType.CACHEONLY)
 
     @property
     def pushes(self) -> bool:

@@ -18,6 +18,7 @@ from kubectl_build.cluster.client import KubeClient, open_client
 from kubectl_build.cluster.resources import CONFIGMAPS, NODES, PODS, STATEFULSETS
 from kubectl_build.errors import ConfigError, ConnectionLost, RegistryError, SolveError, UsageError
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import parse_reference
@@ -44,7 +45,7 @@ class Bench:
 
     def request(self, dockerfile: str, **changes: object) -> BuildRequest:
         (self.context / "Dockerfile").write_text(dockerfile)
-        return replace(BuildRequest(context=self.context, dockerfile=self.context / "Dockerfile"), **changes)  # type: ignore[arg-type]  # fields by name
+        return replace(BuildRequest(context=LocalContext(self.context), dockerfile=Dockerfile(directory=self.context)), **changes)  # type: ignore[arg-type]  # fields by name
 
     def notes(self) -> str:
         return "\n".join(event.text for event in self.events if isinstance(event, Note))

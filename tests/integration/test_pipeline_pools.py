@@ -17,6 +17,7 @@ from kubectl_build.builder.find import find_builder
 from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import ConnectionLost
 from kubectl_build.model.events import Note, StatusUpdate, told_once
+from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import Emulation, Output, OutputType
 from kubectl_build.pipeline import build
@@ -219,7 +220,7 @@ async def test_builder_without_pools_is_used_by_someone_who_may_not_list_nodes(b
     found = await find_builder(bench.kube, "buildkit", emit=bench.events.append)
     assert found is not None
     empty = Builder(name="buildkit", namespace="default", spec=BuilderSpec())
-    request = BuildRequest(context=bench.context, dockerfile=bench.context / "Dockerfile", platforms=(ARM64,))
+    request = BuildRequest(context=LocalContext(bench.context), dockerfile=Dockerfile(directory=bench.context), platforms=(ARM64,))
 
     assert _candidates(empty, None, None, request).architectures == ("arm64",)
     assert _candidates(found, None, None, request).architectures == ("amd64",)

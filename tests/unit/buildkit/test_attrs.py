@@ -8,6 +8,7 @@ import pytest
 
 from kubectl_build.buildkit.attrs import exporters, frontend_attrs
 from kubectl_build.errors import UsageError
+from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import BuildRequest, Output, OutputType
 
@@ -17,7 +18,7 @@ def push(**attrs: str) -> Output:
 
 
 def test_frontend_attrs_that_are_not_utf8_are_refused_by_name() -> None:
-    request = BuildRequest(context=Path(), dockerfile=Path("Dockerfile"), build_args={"X": "\udcff"})
+    request = BuildRequest(context=LocalContext(Path()), dockerfile=Dockerfile(), build_args={"X": "\udcff"})
 
     with pytest.raises(UsageError, match="build-arg:X is not UTF-8"):
         frontend_attrs(request, ())
@@ -25,8 +26,8 @@ def test_frontend_attrs_that_are_not_utf8_are_refused_by_name() -> None:
 
 def test_push_by_digest_names_repositories_without_tags() -> None:
     request = BuildRequest(
-        context=Path(),
-        dockerfile=Path("Dockerfile"),
+        context=LocalContext(Path()),
+        dockerfile=Dockerfile(),
         tags=(parse_reference("r.example/a"),),
         outputs=(push(**{"push-by-digest": "true"}),),
     )
@@ -37,8 +38,8 @@ def test_push_by_digest_names_repositories_without_tags() -> None:
 
 def test_insecure_output_speaks_for_its_own_registries_only() -> None:
     request = BuildRequest(
-        context=Path(),
-        dockerfile=Path("Dockerfile"),
+        context=LocalContext(Path()),
+        dockerfile=Dockerfile(),
         outputs=(push(name="a.example/x", **{"registry.insecure": "True"}), push(name="b.example/x")),
     )
 
