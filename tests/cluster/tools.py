@@ -34,6 +34,13 @@ _BUILDKIT = Module(
     takes="about 2 minutes",
     versions={"github.com/moby/buildkit/version.Version": layout.BUILDKIT_VERSION},
 )
+_BUILDX = Module(
+    name="buildx",
+    version=layout.BUILDX_VERSION,
+    packages=("github.com/docker/buildx/cmd/buildx",),
+    takes="about 1 minute",
+    versions={"github.com/docker/buildx/version.Version": layout.BUILDX_VERSION},
+)
 _CONTAINERD_COMMANDS = "github.com/containerd/containerd/v2/cmd/"
 _CONTAINERD_VERSION = {"github.com/containerd/containerd/v2/version.Version": layout.CONTAINERD_VERSION}
 _CONTAINERD = Module(
@@ -88,6 +95,7 @@ def _qemu(arch: str) -> Callable[[], Path]:
 
 _MAKERS: dict[str, Callable[[], Path]] = {
     **{name: _go(_BUILDKIT, name) for name in ("buildkitd", "buildctl", "dockerfile-frontend")},
+    "buildx": _go(_BUILDX, "buildx"),
     "runc": _go(_RUNC, "runc"),
     **{package.rpartition("/")[2]: _go(_KUBERNETES, package.rpartition("/")[2]) for package in _KUBERNETES.packages},
     **{name: _go(_CONTAINERD, name) for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
