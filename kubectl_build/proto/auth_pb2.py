@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekubectl_build/proto/auth.proto\x12\x10moby.filesync.v1\"\"\n\x12\x43redentialsRequest\x12\x0c\n\x04Host\x18\x01 \x01(\t\"7\n\x13\x43redentialsResponse\x12\x10\n\x08Username\x18\x01 \x01(\t\x12\x0e\n\x06Secret\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekubectl_build/proto/auth.proto\x12\x10moby.filesync.v1\"\"\n\x12\x43redentialsRequest\x12\x0c\n\x04Host\x18\x01 \x01(\t\"7\n\x13\x43redentialsResponse\x12\x10\n\x08Username\x18\x01 \x01(\t\x12\x0e\n\x06Secret\x18\x02 \x01(\t\"c\n\x11\x46\x65tchTokenRequest\x12\x10\n\x08\x43lientID\x18\x01 \x01(\t\x12\x0c\n\x04Host\x18\x02 \x01(\t\x12\r\n\x05Realm\x18\x03 \x01(\t\x12\x0f\n\x07Service\x18\x04 \x01(\t\x12\x0e\n\x06Scopes\x18\x05 \x03(\t\"H\n\x12\x46\x65tchTokenResponse\x12\r\n\x05Token\x18\x01 \x01(\t\x12\x11\n\tExpiresIn\x18\x02 \x01(\x03\x12\x10\n\x08IssuedAt\x18\x03 \x01(\x03\"6\n\x18GetTokenAuthorityRequest\x12\x0c\n\x04Host\x18\x01 \x01(\t\x12\x0c\n\x04Salt\x18\x02 \x01(\x0c\".\n\x19GetTokenAuthorityResponse\x12\x11\n\tPublicKey\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,4 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDENTIALSREQUEST']._serialized_end=86
   _globals['_CREDENTIALSRESPONSE']._serialized_start=88
   _globals['_CREDENTIALSRESPONSE']._serialized_end=143
+  _globals['_FETCHTOKENREQUEST']._serialized_start=145
+  _globals['_FETCHTOKENREQUEST']._serialized_end=244
+  _globals['_FETCHTOKENRESPONSE']._serialized_start=246
+  _globals['_FETCHTOKENRESPONSE']._serialized_end=318
+  _globals['_GETTOKENAUTHORITYREQUEST']._serialized_start=320
+  _globals['_GETTOKENAUTHORITYREQUEST']._serialized_end=374
+  _globals['_GETTOKENAUTHORITYRESPONSE']._serialized_start=376
+  _globals['_GETTOKENAUTHORITYRESPONSE']._serialized_end=422
 # @@protoc_insertion_point(module_scope)
