@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster import layout as cluster
-from tests.cluster.images import busybox, programs
+from tests.cluster.images import busybox, git, programs
 from tests.cluster.images.layers import Tree
 from tests.cluster.images.oci import Image, Layout, Platform
 from tests.cluster.images.recipe import Kitchen
@@ -29,6 +29,7 @@ _CHANNELS = {("latest", "1"): (), ("labs", "1-labs"): ("dfrundevice",)}
 
 def make_buildkit(kitchen: Kitchen, layout: Layout) -> None:
     images = []
+    fetching = layout.layer(git.layer())
     for architecture in ("amd64", "arm64"):
         config = {
             "Env": [f"PATH={busybox.PATH}", "BUILDKIT_SETUP_CGROUPV2_ROOT=1"],
@@ -39,7 +40,7 @@ def make_buildkit(kitchen: Kitchen, layout: Layout) -> None:
         rootfs = busybox.rootfs(kitchen.packages, "amd64")
         rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.packages))
         daemon = _programs(kitchen, simulated=architecture == "arm64")
-        layers = [layout.layer(rootfs), layout.layer(daemon)]
+        layers = [layout.layer(rootfs), fetching, layout.layer(daemon)]
         images.append(Image(platform=Platform("linux", architecture), layers=layers, config=config))
     layout.add("docker.io/moby/buildkit", (cluster.BUILDKIT_VERSION,), images)
 
