@@ -35,6 +35,18 @@ _REGISTRY_TEXT = re.compile(
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
 
 
+_UNSUPPORTED_REQUEST = re.compile(r"unsupported request (frontend\.[a-z.]+)")
+"""What frontends say that have no typed errors (moby/buildkit v0.8)."""
+
+
+class UnsupportedRequest(SolveError):
+    """The frontend does not know the subrequest `request` ("frontend.lint")."""
+
+    def __init__(self, request: str, *, sources: tuple[SourceExcerpt, ...] = ()) -> None:
+        super().__init__(f"the frontend does not know the request {request}", sources=sources)
+        self.request = request
+
+
 class FailureLog:
     """Remembers from a solve's events what an error will want to show: the failed step, and the end of its log."""
 
@@ -79,6 +91,9 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
             f"the builder lost this client's session: {message}", hint="run the same command again: finished steps are cached"
         )
     sources = tuple(_excerpt(d) for kind, d in details if kind == "Source")
+    request = next((d.get("name", "") for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
+    if request:
+        return UnsupportedRequest(request, sources=_unique(sources))
     status = next((d.get("exit_code") for kind, d in details if kind == "ExitMessage"), None)
     if _is_registry_failure(step, message, ran=status is not None):
         return _registry_error(message)
@@ -108,6 +123,11 @@ def _registry_error(message: str) -> RegistryError:
     elif "connection refused" in message or "no such host" in message or "i/o timeout" in message:
         hint = "the builder's pod must reach the registry: check its name and port"
     return RegistryError(_sentence(message), status=code, hint=hint)
+
+
+def _unsupported_request(message: str) -> str:
+    match = _UNSUPPORTED_REQUEST.search(message)
+    return match.group(1) if match else ""
 
 
 def _sentence(message: str) -> str:

@@ -36,10 +36,14 @@ class Exporter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolveJob:
-    """What one daemon is asked to build. `internal` builds leave no trace in its history."""
+    """What one daemon is asked to build. `internal` builds leave no trace in its history.
+
+    `question` are attributes that only the frontend's own call gets, over `attrs`: what it is to answer instead of a build.
+    """
 
     frontend: str
     attrs: Mapping[str, str]
+    question: Mapping[str, str] = field(default_factory=dict)
     exporters: tuple[Exporter, ...] = ()
     cache_imports: tuple[CacheEntry, ...] = ()
     cache_exports: tuple[CacheEntry, ...] = ()
@@ -169,7 +173,7 @@ async def _frontend(
             ref,
             gateway_pb2.SolveRequest(
                 Frontend=job.frontend,
-                FrontendOpt=dict(job.attrs),
+                FrontendOpt={**job.attrs, **job.question},
                 allowResultReturn=True,
                 allowResultArrayRef=True,
                 CacheImports=[gateway_pb2.CacheOptionsEntry(Type=e.type, Attrs=dict(e.attrs)) for e in job.cache_imports],
