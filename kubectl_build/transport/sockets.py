@@ -80,7 +80,7 @@ def unix_dialer(path: str) -> Dialer:
     """Dial a unix socket of this machine."""
 
     async def dial() -> ByteStream:
-        return await _connect(socket.AF_UNIX, path, path)
+        return SocketStream(await _connect(socket.AF_UNIX, path, path), path)
 
     return dial
 
@@ -89,24 +89,29 @@ def tcp_direct_dialer(host: str, port: int) -> Dialer:
     """Dial host:port from this machine, each of its addresses in turn."""
 
     async def dial() -> ByteStream:
-        where = f"{host}:{port}"
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError) as exc:
-            raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({_words(exc)})') from exc
-        failure: DialError | None = None
-        for family, _, _, _, address in addresses:
-            try:
-                return await _connect(family, address, where)
-            except DialError as exc:
-                failure = failure or exc
-        raise failure or DialError(f"cannot connect to {where}: it has no address")
+        return SocketStream(await connected_socket(host, port), f"{host}:{port}")
 
     return dial
 
 
-async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> SocketStream:
+async def connected_socket(host: str, port: int) -> socket.socket:
+    """Connect to host:port, trying each of its addresses in turn. Raises DialError. The caller owns the socket, which does not block."""
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError) as exc:
+        raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({_words(exc)})') from exc
+    failure: DialError | None = None
+    for family, _, _, _, address in addresses:
+        try:
+            return await _connect(family, address, where)
+        except DialError as exc:
+            failure = failure or exc
+    raise failure or DialError(f"cannot connect to {where}: it has no address")
+
+
+async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -120,7 +125,7 @@ async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> S
     except BaseException:
         sock.close()
         raise
-    return SocketStream(sock, where)
+    return sock
 
 
 def _words(exc: Exception) -> str:
