@@ -29,16 +29,18 @@ _PROBE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A live connection to the daemon of one pod."""
+    """A live connection to one daemon.
 
-    pod: PodInfo
+    `pool` is its pool's architecture, `name` its pod's name or else its address, `node` where it runs, if known; `pod` is set when it is in
+    a pod.
+    """
+
+    pool: str
+    name: str
     client: BuildkitClient
     info: DaemonInfo
-
-    @property
-    def pool(self) -> str:
-        """The architecture of the pod's pool."""
-        return self.pod.architecture
+    node: str = ""
+    pod: PodAddress | None = None
 
     @property
     def own(self) -> Platform:
@@ -54,8 +56,22 @@ def address(pod: PodInfo) -> PodAddress:
 @asynccontextmanager
 async def open_link(kube: KubeClient, pod: PodInfo) -> AsyncIterator[Link]:
     """Connect to the daemon of `pod`; the daemon has answered when this yields. Raises DialError, Forbidden."""
-    async with bridge(daemon_dialer(kube, address(pod))) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
-        yield Link(pod=pod, client=client, info=await client.info())
+    async with _dialed(daemon_dialer(kube, address(pod))) as client:
+        yield Link(pool=pod.architecture, name=pod.name, node=pod.node, pod=address(pod), client=client, info=await client.info())
+
+
+@asynccontextmanager
+async def dialed_link(dial: Dialer, *, name: str, pod: PodAddress | None = None) -> AsyncIterator[Link]:
+    """Connect to the one daemon behind `dial`, whose pool is that of its own platform. Raises DialError."""
+    async with _dialed(dial) as client:
+        info = await client.info()
+        yield Link(pool=info.workers[0].platforms[0].architecture, name=name, pod=pod, client=client, info=info)
+
+
+@asynccontextmanager
+async def _dialed(dial: Dialer) -> AsyncIterator[BuildkitClient]:
+    async with bridge(dial) as carrier, connect(carrier.target, failure=lambda: carrier.failure) as client:
+        yield client
 
 
 @asynccontextmanager
@@ -110,22 +126,22 @@ async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
     return {pod.name: count for pod, count in zip(pods, answers, strict=True) if count is not None}
 
 
-async def has_command(kube: KubeClient, pod: PodInfo, name: str) -> bool:
+async def has_command(kube: KubeClient, pod: PodAddress, name: str) -> bool:
     """Whether the image of `pod` has the program `name` in its PATH. Raises DialError, Forbidden."""
     code, _, _ = await run(
         kube,
         namespace=pod.namespace,
         pod=pod.name,
-        container=CONTAINER,
+        container=pod.container,
         command=["sh", "-c", 'command -v "$0"', name],
         deadline=_PROBE_SECONDS,
     )
     return code == 0
 
 
-async def registry_dial(kube: KubeClient, pod: PodInfo, emit: Sink) -> Callable[[str, int], Dialer] | None:
+async def registry_dial(kube: KubeClient, pod: PodAddress, emit: Sink) -> Callable[[str, int], Dialer] | None:
     """Reach registries from `pod`, as its daemon does; None, with a note, where its image has no nc: then they are reached from here."""
     if await has_command(kube, pod, "nc"):
-        return lambda host, port: tcp_dialer(kube, address(pod), host, port)
+        return lambda host, port: tcp_dialer(kube, pod, host, port)
     emit(Note(text=f"pod {pod.name} has no nc: the index is pushed from this machine, not from the cluster", level="warning"))
     return None

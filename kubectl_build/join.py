@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubectl_build.builder.find import find_builder
-from kubectl_build.builder.spec import RegistrySettings, registry_trust
-from kubectl_build.builder.trust import load_registries
+from kubectl_build.builder.spec import RegistrySettings
 from kubectl_build.buildkit.response import DESCRIPTOR, DIGEST, NAME, encode_descriptor, parse_descriptor, raw_descriptor
 from kubectl_build.buildkit.solve import SolveResult
-from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import Link, registry_dial
+from kubectl_build.daemons import Link
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Sink
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest
+from kubectl_build.pools import Route
 from kubectl_build.registry.client import RegistryTrust
 from kubectl_build.registry.index import Child, IndexDocument, merge_index
 from kubectl_build.registry.publish import publish_index
@@ -50,24 +48,18 @@ def index_response(document: IndexDocument, request: BuildRequest) -> dict[str, 
     }
 
 
-async def publish(
-    document: IndexDocument, request: BuildRequest, first: Share, *, kube: KubeClient, keychain: Keychain, emit: Sink
-) -> None:
-    """Write `document` to every name of `request`, through the pod of `first`. Raises RegistryError, ConnectionLost, ApiError."""
-    pod = first.link.pod
-    builder = await find_builder(kube, request.builder, emit=emit)
-    registries = await load_registries(kube, builder, pod) if builder else {}
+async def publish(document: IndexDocument, request: BuildRequest, route: Route, *, keychain: Keychain, emit: Sink) -> None:
+    """Write `document` to every name of `request`, by `route`. Raises RegistryError, ConnectionLost."""
     await publish_index(
         document,
         request.names,
         keychain=keychain,
-        trust=lambda host: _trust(registries, request, host),
-        dial=await registry_dial(kube, pod, emit),
+        trust=lambda host: _trust(route.settings(host), request, host),
+        dial=route.dial,
         emit=emit,
     )
 
 
-def _trust(registries: Mapping[str, RegistrySettings], request: BuildRequest, host: str) -> RegistryTrust:
+def _trust(settings: RegistrySettings, request: BuildRequest, host: str) -> RegistryTrust:
     """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
-    settings = registry_trust(registries, host)
     return RegistryTrust(ca_pem=settings.ca, insecure=request.pushes_insecurely(host) or bool(settings.insecure), http=bool(settings.http))

@@ -12,31 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
-from kubectl_build.builder.choose import choose
-from kubectl_build.builder.defaults import load_defaults
-from kubectl_build.builder.find import find_builder
-from kubectl_build.builder.nodes import count_nodes
-from kubectl_build.builder.spec import BuilderSpec, pool_architectures, runs_arm32
-from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.attachables import Services, export_targets, open_services
 from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response, parse_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
-from kubectl_build.daemons import Link, guarded, has_command, loads, open_link
-from kubectl_build.errors import ConnectionLost, KubectlBuildError, ProtocolError, UsageError, ungrouped
+from kubectl_build.daemons import Link
+from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
+from kubectl_build.held import held
 from kubectl_build.join import Share, index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
-from kubectl_build.model.inputs import LocalContext, local_directories
+from kubectl_build.model.inputs import LocalContext
 from kubectl_build.model.needs import Needs
-from kubectl_build.model.platform import Platform, native_architecture, qemu_name
+from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
 from kubectl_build.model.result import BuildResult, PlatformPlace
 from kubectl_build.plan import (
-    Candidates,
     Mode,
     Plan,
     default_platform,
@@ -48,78 +42,72 @@ from kubectl_build.plan import (
     provisional_plan,
     refuse_windows,
 )
+from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
-from kubectl_build.session.auth import Auth
-from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
-from kubectl_build.session.filesync import FileSync, LocalDir
-from kubectl_build.session.session import Session
+from kubectl_build.session.filesend import FileSend
 from kubectl_build.session.shared_key import context_key, session_shared_key
+from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
 T = TypeVar("T")
 
 _TRIES = 3
 """How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
 
-_USUAL_NODES = ("amd64", "arm64")
-"""The architectures that are taken to be there where nodes may not be listed."""
 
-_STDOUT = 1
-"""The file descriptor of an output to "-"."""
+async def build(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
+    """Build `request` in the cluster of `kube`, or on the daemon whose address its builder is.
 
-
-async def build(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
-    """Build `request` in the cluster of `kube`. Raises any KubectlBuildError; cancelling stops the builds in the builders first."""
-    work = await _prepare(request, kube, emit, environ)
-    if is_single(work.platforms, work.candidates, request.emulation):
-        with suppress(_Elsewhere):
-            return await work.finish(*await work.solve_alone())
-    return await work.finish(*await work.solve_planned())
+    `kube` may be None for an address that is not in a cluster. Raises any KubectlBuildError; cancelling stops the builds in the builders
+    first.
+    """
+    async with _prepared(request, kube, emit, environ) as work:
+        if is_single(work.platforms, work.pools.candidates, request.emulation):
+            with suppress(_Elsewhere):
+                return await work.finish(*await work.solve_alone())
+        return await work.finish(*await work.solve_planned())
 
 
 class _Elsewhere(Exception):
     """The steps of a build that one pool was to plan and build run natively on another: stages may name their platform."""
 
 
-async def plan_only(request: BuildRequest, kube: KubeClient, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
+async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
     """Return the plan of `request` without building. Creates nothing: where no pool runs, nodes alone decide."""
-    work = await _prepare(request, kube, emit, environ)
-    home = planning_pool(work.platforms, work.candidates)
-    pool = work.builder.pool(home) if work.builder else None
-    if pool is None or not pool.usable_pods:
-        return provisional_plan(work.platforms, work.candidates, request.emulation)
-    async with work.link(home) as link:
-        return await work.plan(link)
+    async with _prepared(request, kube, emit, environ) as work:
+        home = planning_pool(work.platforms, work.pools.candidates)
+        if not work.pools.runs(home):
+            return provisional_plan(work.platforms, work.pools.candidates, request.emulation)
+        async with work.pools.link(home) as link:
+            return await work.plan(link)
 
 
-async def _prepare(request: BuildRequest, kube: KubeClient, emit: Sink, environ: Mapping[str, str]) -> _Work:
+@asynccontextmanager
+async def _prepared(request: BuildRequest, kube: KubeClient | None, emit: Sink, environ: Mapping[str, str]) -> AsyncIterator[_Work]:
     """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once."""
     emit = told_once(emit)
+    tree = _tree(request)
+    address = parse_address(request.builder)
+    secret = None if address else request.builder
     async with asyncio.TaskGroup() as group:
-        logins = group.create_task(_held(load_keychain(kube, request.registry_secrets, request.builder, environ=environ, emit=emit)))
-        found = group.create_task(_held(find_builder(kube, request.builder, emit=emit)))
-        counted = group.create_task(_held(count_nodes(kube, emit)))
-        shared_key = group.create_task(_held(asyncio.to_thread(session_shared_key, _tree(request), environ)))
+        logins = group.create_task(held(load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit)))
+        found = group.create_task(held(_find_pools(address, request, kube, context_key(tree), emit)))
+        shared_key = group.create_task(held(asyncio.to_thread(session_shared_key, tree, environ)))
     # In this order: of several things that are wrong, what the user named counts before what the builder needs.
-    keychain, builder, nodes = logins.result()(), found.result()(), counted.result()()
-    defaults = await load_defaults(kube, emit) if builder is None else None
-    candidates = _candidates(builder, defaults, nodes, request)
+    keychain, pools = logins.result()(), found.result()()
     platforms = request.platforms
     if not platforms:
-        platforms = (default_platform(candidates),)
-        whose = "the builder's first pool" if candidates.existing else "most nodes"
+        platforms = (default_platform(pools.candidates),)
+        whose = "the builder's first pool" if pools.candidates.existing else "most nodes"
         emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
-    return _Work(
-        request=request,
-        kube=kube,
-        emit=emit,
-        keychain=keychain,
-        builder=builder,
-        defaults=defaults,
-        candidates=candidates,
-        platforms=platforms,
-        context_key=context_key(_tree(request)),
-        shared_key=shared_key.result()(),
-    )
+    async with open_services(request, keychain=keychain, shared_key=shared_key.result()()) as services:
+        yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, services=services)
+
+
+async def _find_pools(address: DaemonAddress | None, request: BuildRequest, kube: KubeClient | None, key: str, emit: Sink) -> Pools:
+    if address is not None:
+        return await find_daemon_pools(address, kube, emit=emit)
+    assert kube is not None, "a builder's name comes with its cluster"
+    return await find_cluster_pools(request.builder, kube, platforms=request.platforms, context_key=key, emit=emit)
 
 
 def _tree(request: BuildRequest) -> Path:
@@ -129,51 +117,16 @@ def _tree(request: BuildRequest) -> Path:
     return request.dockerfile.directory or Path()
 
 
-async def _held(work: Awaitable[T]) -> Callable[[], T]:
-    """Await `work`, and return what gives its result or raises its error: so one error of several does not depend on which came first."""
-    try:
-        result = await work
-    except KubectlBuildError as error:
-        failure = error
-
-        def fail() -> T:
-            raise failure
-
-        return fail
-    return lambda: result
-
-
-def _candidates(
-    builder: Builder | None, defaults: BuilderSpec | None, nodes: Mapping[str, int] | None, request: BuildRequest
-) -> Candidates:
-    """The pools that the build may use; `defaults` are of a builder to be made.
-
-    Where nodes may not be listed, a builder without pools is taken to find what was asked for among the usual ones.
-    """
-    existing = tuple(pool.architecture for pool in builder.pools) if builder else ()
-    platforms = builder.platforms if builder else defaults.platforms if defaults else ()
-    if platforms:
-        existing = tuple(dict.fromkeys([*existing, *pool_architectures(platforms)]))
-    elif nodes is None and not existing:
-        asked = {native_architecture(platform): 1 for platform in request.platforms if platform.os == "linux"}
-        nodes = {arch: 1 for arch in asked if arch in _USUAL_NODES} or {"amd64": 1}
-    return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """A build in progress: what is known before the plan, and the steps that use it."""
 
     request: BuildRequest
-    kube: KubeClient
     emit: Sink
     keychain: Keychain
-    builder: Builder | None
-    defaults: BuilderSpec | None
-    candidates: Candidates
+    pools: Pools
     platforms: tuple[Platform, ...]
-    context_key: str
-    shared_key: str
+    services: Services
 
     async def solve_alone(self) -> tuple[Plan, list[Share]]:
         """Plan and build in one solve on the only pool that comes into question. Raises _Elsewhere when that is another one."""
@@ -190,18 +143,18 @@ class _Work:
         async def attempt(link: Link) -> Share:
             return await self._solve(link, self.platforms, check, shared=False)
 
-        solved = await self._retried(planning_pool(self.platforms, self.candidates), attempt)
+        solved = await self._retried(planning_pool(self.platforms, self.pools.candidates), attempt)
         return plan, [solved]
 
     async def solve_planned(self) -> tuple[Plan, list[Share]]:
         """Plan first, then build on every pool of the plan at once; the first failure ends the others."""
-        home = planning_pool(self.platforms, self.candidates)
+        home = planning_pool(self.platforms, self.pools.candidates)
 
         async def attempt(link: Link) -> tuple[Plan, list[Share]]:
             plan = await self.plan(link)
             self._show(plan)
             self._refuse_split_files(plan)
-            await self._ensure(plan.pools)
+            await self.pools.ensure(plan.pools)
             with ungrouped():
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(self._share(plan, pool, link if pool == home else None), name=pool) for pool in plan.pools]
@@ -242,7 +195,7 @@ class _Work:
 
     async def _decide(self, link: Link, result: gateway_pb2.Result) -> Plan:
         needs = result_needs(result, self.platforms, link.own)
-        plan = make_plan(self.platforms, needs, link.pool, self.candidates, self.request.emulation)
+        plan = make_plan(self.platforms, needs, link.pool, self.pools.candidates, self.request.emulation)
         for assignment in plan.assignments:
             if assignment.mode is Mode.QEMU:
                 await self._require_emulators(link, assignment.platform, needs[assignment.platform])
@@ -253,20 +206,20 @@ class _Work:
         needs = result_needs(result, plan.platforms(link.pool), link.own)
         for platform, need in needs.items():
             refuse_windows(need)
-            foreign = foreign_execs(need, link.pool, self.candidates)
+            foreign = foreign_execs(need, link.pool, self.pools.candidates)
             if foreign and plan.mode(platform) is not Mode.QEMU:
-                changed = emulated(platform, foreign, link.pool, self.candidates, self.request.emulation)
+                changed = emulated(platform, foreign, link.pool, self.pools.candidates, self.request.emulation)
                 await self._require_emulators(link, platform, need)
                 self.emit(Note(text=f"{platform}: {changed.why}: these run under QEMU on {link.pool}", level="warning"))
 
     async def _require_emulators(self, link: Link, platform: Platform, needs: Needs) -> None:
         """Raise UsageError where a command of the build can run neither natively nor emulated in this pod."""
         runnable = {p for worker in link.info.workers for p in worker.platforms}
-        missing = {p.architecture for p in foreign_execs(needs, link.pool, self.candidates) if p not in runnable}
+        missing = {p.architecture for p in foreign_execs(needs, link.pool, self.pools.candidates) if p not in runnable}
         for architecture in sorted(missing):
-            if not await has_command(self.kube, link.pod, f"buildkit-qemu-{qemu_name(architecture)}"):
+            if not await self.pools.has_command(link, f"buildkit-qemu-{qemu_name(architecture)}"):
                 raise UsageError(
-                    f"platform {platform} needs emulation of {architecture}, and pod {link.pod.name} has no emulator for it",
+                    f"platform {platform} needs emulation of {architecture}, and {link.name} has no emulator for it",
                     hint="cross-compile, add a node of that architecture, or: kubectl buildkit create NAME --qemu-install",
                 )
 
@@ -295,28 +248,14 @@ class _Work:
         return Share(link=link, platforms=tuple(platforms), result=result, index=index)
 
     async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
-        send = self._file_send()
-        named = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
-        dirs = {name: LocalDir(path) for name, path in named.items()}
-        session = Session(shared_key=self.shared_key, attachables=[FileSync(dirs), Auth(self.keychain), *([send] if job.exporters else [])])
+        send = FileSend(export_targets(self.request.exported) if job.exporters else {})
+        session = self.services.session(*([send] if job.exporters else []))
         try:
             async with attached(link.client, session):
                 return await run_solve(link.client, session, job, check=check, emit=self.emit, pool=label)
         except ConnectionLost as error:
             error.final |= send.irrevocable
             raise
-
-    def _file_send(self) -> FileSend:
-        request = self.request
-        targets: dict[int, ExportTarget] = {}
-        for number, output in enumerate(request.exported):
-            if output.dest is not None:
-                targets[number] = (
-                    DirTarget(Path(output.dest))
-                    if output.type is OutputType.LOCAL
-                    else FileTarget(_STDOUT if output.dest == "-" else output.dest)
-                )
-        return FileSend(targets)
 
     def _refuse_split_files(self, plan: Plan) -> None:
         for output in self.request.outputs:
@@ -325,33 +264,6 @@ class _Work:
                     f"output type {output.type} is written by one pool, and this build uses {' and '.join(plan.pools)}",
                     hint="use --emulation=always for one pool, type=local, or build the platforms one by one",
                 )
-
-    async def _ensure(self, pools: Sequence[str]) -> Mapping[str, tuple[PodInfo, ...]]:
-        return await ensure_pools(
-            self.kube,
-            self.request.builder,
-            pools,
-            spec_source=self._defaults,
-            emit=self.emit,
-            deadline=READY_SECONDS,
-        )
-
-    async def _defaults(self) -> BuilderSpec:
-        """What the plan has reckoned with, else (the builder is gone since then) as they are now."""
-        return self.defaults or await load_defaults(self.kube, self.emit)
-
-    @asynccontextmanager
-    async def link(self, pool: str) -> AsyncIterator[Link]:
-        """Connect to a pod of `pool`, which is started if need be; the same context meets the same pod, so that it finds its cache."""
-        pods = (await self._ensure([pool]))[pool]
-        if len(pods) > 1:
-            load = await loads(self.kube, pods)
-            pods = tuple(pod for pod in pods if pod.name in load) or pods
-            pod = choose(pods, self.context_key, load)
-        else:
-            pod = pods[0]
-        async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
-            yield link
 
     async def _retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
         """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost.
@@ -363,7 +275,7 @@ class _Work:
             try:
                 if first is not None:
                     return await attempt(first)
-                async with self.link(pool) as link:
+                async with self.pools.link(pool) as link:
                     return await attempt(link)
             except ConnectionLost as error:
                 if number == _TRIES or error.final or (task is not None and task.cancelling()):
@@ -382,17 +294,18 @@ class _Work:
             if self.request.pushes or all(NAME in share.result.response for share in solved):
                 document = join_shares(self.platforms, solved)
                 if self.request.pushes:
-                    await publish(document, self.request, first, kube=self.kube, keychain=self.keychain, emit=self.emit)
+                    route = await self.pools.route(first.link)
+                    await publish(document, self.request, route, keychain=self.keychain, emit=self.emit)
                 response = index_response(document, self.request)
         digest = response.get(DIGEST, "")
         return BuildResult(
             digest=digest,
             image_id=response.get(CONFIG_DIGEST) or digest,
-            metadata={**decode_response(response), BUILD_REF: f"{self.request.builder}/{first.link.pod.name}/{first.result.ref}"},
+            metadata={**decode_response(response), BUILD_REF: f"{self.request.builder}/{first.link.name}/{first.result.ref}"},
             places=places,
             pushed=self.request.names if self.request.pushes else (),
         )
 
     def _place(self, plan: Plan, platform: Platform, solved: Sequence[Share]) -> PlatformPlace:
-        pod = next(share.link.pod for share in solved if platform in share.platforms)
-        return PlatformPlace(platform=platform, mode=plan.mode(platform).value, pool=pod.architecture, node=pod.node, pod=pod.name)
+        link = next(share.link for share in solved if platform in share.platforms)
+        return PlatformPlace(platform=platform, mode=plan.mode(platform).value, pool=link.pool, node=link.node, pod=link.name)

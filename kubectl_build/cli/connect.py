@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from kubectl_build.cluster.client import KubeClient, open_client
 from kubectl_build.cluster.config import resolve
 from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.model.request import BuildRequest
+from kubectl_build.transport.addresses import KubePodAddress, parse_address
 
 
 @asynccontextmanager
@@ -16,4 +19,17 @@ async def connected(flags: KubeFlags) -> AsyncIterator[KubeClient]:
     """Resolve the flags and yield a client. Raises ConfigError; nothing has been asked of the cluster yet."""
     connection = resolve(flags, environ=os.environ)
     async with open_client(connection) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected_for(request: BuildRequest, flags: KubeFlags) -> AsyncIterator[KubeClient | None]:
+    """As `connected`, by the context that a pod's address names; None where `request` needs no cluster: a daemon elsewhere, no secret."""
+    address = parse_address(request.builder)
+    if isinstance(address, KubePodAddress):
+        flags = replace(flags, context=address.context or flags.context, namespace=address.namespace or flags.namespace)
+    elif address is not None and not request.registry_secrets:
+        yield None
+        return
+    async with connected(flags) as client:
         yield client

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from kubectl_build.cli.connect import connected
+from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
 from kubectl_build.cli.main import run_async
 from kubectl_build.model.events import BuildEvent, Note
@@ -28,7 +28,7 @@ def run_build(
     from kubectl_build.pipeline import build
 
     async def work() -> int:
-        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected(cluster) as kube:
+        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
             result = await build(request, kube, emit=display.update, environ=os.environ)
         _write_files(result, iidfile, metadata_file)
         _tell(request, result, quiet=quiet)
@@ -46,7 +46,7 @@ def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool) -> int
             print(event.text, file=sys.stderr)
 
     async def work() -> int:
-        async with connected(cluster) as kube:
+        async with connected_for(request, cluster) as kube:
             plan = await plan_only(request, kube, emit=note, environ=os.environ)
         print(json.dumps(_plan_document(plan), indent=2) if as_json else plan.table())
         if not plan.certain and not as_json:

@@ -161,7 +161,7 @@ async def open_exec(
     where = namespace or client.namespace
     # The API server checks `get` for a WebSocket, since 1.35 `create` as well (kubernetes/kubernetes#134577).
     action = Action(verb="create", resource=PODS, name=pod, namespace=where, subresource="exec")
-    query = [("container", container), *(("command", part) for part in command)]
+    query = [*([("container", container)] if container else []), *(("command", part) for part in command)]
     query += [("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", "true"), ("tty", "false")]
     label = f'"{" ".join(command)}" in pod "{pod}" of namespace "{where}"'
     path = PODS.path(namespace=where, name=pod, subresource="exec")

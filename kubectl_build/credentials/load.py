@@ -26,15 +26,20 @@ class ChainedKeychain:
 
 
 async def load_keychain(
-    kube: SecretReader, secrets: Sequence[str], builder: str, *, environ: Mapping[str, str], emit: Sink
+    kube: SecretReader | None, secrets: Sequence[str], builder: str | None, *, environ: Mapping[str, str], emit: Sink
 ) -> ChainedKeychain:
     """The logins of the named `secrets`, else of the secret called like `builder` if that is one; then docker's.
 
     Secrets are those of the client's namespace. Raises ConfigError for a named secret that is missing, malformed, of another type or not
-    readable. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist.
+    readable. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist. A daemon by
+    address has no such secret (`builder` None), and with one outside a cluster (`kube` None) none can be named.
     """
-    keychains: list[Keychain] = [await load_secret_keychain(kube, kube.namespace, name) for name in dict.fromkeys(secrets)]
-    if not secrets:
+    if kube is None and secrets:
+        raise ConfigError(
+            f'secret "{secrets[0]}" cannot be read: the builder is not in a cluster', hint="use docker's config for its logins"
+        )
+    keychains: list[Keychain] = [await load_secret_keychain(kube, kube.namespace, name) for name in dict.fromkeys(secrets) if kube]
+    if kube is not None and builder is not None and not secrets:
         try:
             keychains.append(await load_secret_keychain(kube, kube.namespace, builder))
         except SecretMissing:

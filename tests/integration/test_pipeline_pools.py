@@ -17,7 +17,6 @@ from kubectl_build.builder.find import find_builder
 from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import ConnectionLost
 from kubectl_build.model.events import Note, StatusUpdate, told_once
-from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import Emulation, Output, OutputType
 from kubectl_build.pipeline import build
@@ -214,17 +213,15 @@ async def test_output_to_stdout_that_breaks_is_not_begun_again(bench: Bench, cap
 async def test_builder_without_pools_is_used_by_someone_who_may_not_list_nodes(bench: Bench) -> None:
     from kubectl_build.builder.spec import BuilderSpec
     from kubectl_build.builder.state import Builder
-    from kubectl_build.model.request import BuildRequest
-    from kubectl_build.pipeline import _candidates
+    from kubectl_build.pools import pool_candidates
 
     found = await find_builder(bench.kube, "buildkit", emit=bench.events.append)
     assert found is not None
     empty = Builder(name="buildkit", namespace="default", spec=BuilderSpec())
-    request = BuildRequest(context=LocalContext(bench.context), dockerfile=Dockerfile(directory=bench.context), platforms=(ARM64,))
 
-    assert _candidates(empty, None, None, request).architectures == ("arm64",)
-    assert _candidates(found, None, None, request).architectures == ("amd64",)
-    assert _candidates(None, BuilderSpec(platforms=(AMD64,)), {"arm64": 2, "amd64": 1}, request).architectures == ("amd64",)
+    assert pool_candidates(empty, None, None, (ARM64,)).architectures == ("arm64",)
+    assert pool_candidates(found, None, None, (ARM64,)).architectures == ("amd64",)
+    assert pool_candidates(None, BuilderSpec(platforms=(AMD64,)), {"arm64": 2, "amd64": 1}, (ARM64,)).architectures == ("amd64",)
 
 
 def test_note_is_told_once_but_waits_and_steps_each_time() -> None:

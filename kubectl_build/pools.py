@@ -1,0 +1,218 @@
+"""The pools that a build may use: those of a builder in the cluster, or the one daemon that an address names.
+
+A build needs no more of them than `Pools` says, so that planning, solving and joining are the same for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
+from kubectl_build.builder.choose import choose
+from kubectl_build.builder.defaults import load_defaults
+from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.nodes import count_nodes
+from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_architectures, registry_trust, runs_arm32
+from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.builder.trust import load_registries
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.daemons import Link, dialed_link, guarded, has_command, loads, open_link, registry_dial
+from kubectl_build.held import held
+from kubectl_build.model.events import Sink
+from kubectl_build.model.platform import Platform, native_architecture
+from kubectl_build.model.stream import Dialer
+from kubectl_build.plan import Candidates
+from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress
+from kubectl_build.transport.dial import address_dialer
+from kubectl_build.transport.pod import PodAddress, daemon_dialer
+
+_USUAL_NODES = ("amd64", "arm64")
+"""The architectures that are taken to be there where nodes may not be listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How registries are reached from where a daemon is: its settings for a host, and a dialer; None for directly from this machine."""
+
+    settings: Callable[[str], RegistrySettings]
+    dial: Callable[[str, int], Dialer] | None
+
+
+class Pools(Protocol):
+    """The pools that a build may use."""
+
+    @property
+    def candidates(self) -> Candidates:
+        """What planning may reckon with."""
+
+    def runs(self, pool: str) -> bool:
+        """Whether a daemon of `pool` can be asked without starting one."""
+
+    async def ensure(self, pools: Sequence[str]) -> None:
+        """Start what is missing of `pools` and wait until each has a daemon that answers. Raises ClusterError."""
+
+    def link(self, pool: str) -> AbstractAsyncContextManager[Link]:
+        """Connect to a daemon of `pool`, started if need be; the same build meets the same one, so that it finds its cache."""
+
+    async def has_command(self, link: Link, name: str) -> bool:
+        """Whether the program `name` is where the daemon runs."""
+
+    async def route(self, link: Link) -> Route:
+        """How registries are reached from where the daemon of `link` is."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ClusterPools:
+    """The pools of the builder `name` in the cluster, as they were found; `defaults` are of a builder that is still to be made."""
+
+    name: str
+    kube: KubeClient
+    emit: Sink
+    context_key: str
+    candidates: Candidates
+    builder: Builder | None
+    defaults: BuilderSpec | None = None
+    _pods: dict[str, tuple[PodInfo, ...]] = field(default_factory=dict)
+
+    def runs(self, pool: str) -> bool:
+        """As Pools.runs."""
+        found = self.builder.pool(pool) if self.builder else None
+        return bool(found and found.usable_pods)
+
+    async def ensure(self, pools: Sequence[str]) -> None:
+        """As Pools.ensure; creates the builder and its pools when they are missing."""
+        self._pods |= await ensure_pools(self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=READY_SECONDS)
+
+    async def _spec(self) -> BuilderSpec:
+        """What the plan has reckoned with, else (the builder is gone since then) as it is now."""
+        return self.defaults or await load_defaults(self.kube, self.emit)
+
+    @asynccontextmanager
+    async def link(self, pool: str) -> AsyncIterator[Link]:
+        """As Pools.link; the pod is watched meanwhile. Raises ConnectionLost with the reason when it is lost."""
+        await self.ensure([pool])
+        pods = self._pods[pool]
+        if len(pods) > 1:
+            load = await loads(self.kube, pods)
+            pods = tuple(pod for pod in pods if pod.name in load) or pods
+            pod = choose(pods, self.context_key, load)
+        else:
+            pod = pods[0]
+        async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
+            yield link
+
+    async def has_command(self, link: Link, name: str) -> bool:
+        """As Pools.has_command. Raises DialError, Forbidden."""
+        return await has_command(self.kube, _address(link), name)
+
+    async def route(self, link: Link) -> Route:
+        """As Pools.route: through the pod, with the builder's own settings. Raises ApiError, DialError."""
+        builder = await find_builder(self.kube, self.name, emit=self.emit)
+        pod = next((pod for pod in builder.pods if pod.name == link.name), None) if builder else None
+        registries = await load_registries(self.kube, builder, pod) if builder and pod else {}
+        dial = await registry_dial(self.kube, _address(link), self.emit)
+        return Route(settings=lambda host: registry_trust(registries, host), dial=dial)
+
+
+def _address(link: Link) -> PodAddress:
+    assert link.pod is not None, "a link to a builder's pool has a pod"
+    return link.pod
+
+
+async def find_cluster_pools(name: str, kube: KubeClient, *, platforms: Sequence[Platform], context_key: str, emit: Sink) -> ClusterPools:
+    """Look at the builder, the nodes and, for a builder to be made, the defaults. Creates nothing. Raises ClusterError, ConfigError."""
+    async with asyncio.TaskGroup() as group:
+        found = group.create_task(held(find_builder(kube, name, emit=emit)))
+        counted = group.create_task(held(count_nodes(kube, emit)))
+    builder, nodes = found.result()(), counted.result()()
+    defaults = await load_defaults(kube, emit) if builder is None else None
+    return ClusterPools(
+        name=name,
+        kube=kube,
+        emit=emit,
+        context_key=context_key,
+        candidates=pool_candidates(builder, defaults, nodes, platforms),
+        builder=builder,
+        defaults=defaults,
+    )
+
+
+def pool_candidates(
+    builder: Builder | None, defaults: BuilderSpec | None, nodes: Mapping[str, int] | None, asked: Sequence[Platform]
+) -> Candidates:
+    """The pools that a build of the `asked` platforms may use; `defaults` are of a builder to be made.
+
+    Where nodes may not be listed, a builder without pools is taken to find what was asked for among the usual ones.
+    """
+    existing = tuple(pool.architecture for pool in builder.pools) if builder else ()
+    platforms = builder.platforms if builder else defaults.platforms if defaults else ()
+    if platforms:
+        existing = tuple(dict.fromkeys([*existing, *pool_architectures(platforms)]))
+    elif nodes is None and not existing:
+        wanted = {native_architecture(platform): 1 for platform in asked if platform.os == "linux"}
+        nodes = {arch: 1 for arch in wanted if arch in _USUAL_NODES} or {"amd64": 1}
+    return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonPools:
+    """The one pool of a daemon that an address names: of the architecture that its own platform has. Every link is a new connection.
+
+    `kube` and `pod` are set where it is in a pod, so that programs beside it can be asked for.
+    """
+
+    candidates: Candidates
+    open_link: Callable[[], AbstractAsyncContextManager[Link]]
+    emit: Sink
+    kube: KubeClient | None = None
+    pod: PodAddress | None = None
+
+    def runs(self, pool: str) -> bool:
+        """As Pools.runs."""
+        return pool in self.candidates.existing
+
+    async def ensure(self, pools: Sequence[str]) -> None:
+        """As Pools.ensure: it runs, or linking to it says why not."""
+
+    def link(self, pool: str) -> AbstractAsyncContextManager[Link]:
+        """As Pools.link. Raises DialError."""
+        return self.open_link()
+
+    async def has_command(self, link: Link, name: str) -> bool:
+        """As Pools.has_command; what is beside a daemon that is not in a pod is not known, so False."""
+        return self.kube is not None and self.pod is not None and await has_command(self.kube, self.pod, name)
+
+    async def route(self, link: Link) -> Route:
+        """As Pools.route: a daemon's own settings cannot be asked for."""
+        dial = await registry_dial(self.kube, self.pod, self.emit) if self.kube is not None and self.pod is not None else None
+        return Route(settings=lambda host: RegistrySettings(), dial=dial)
+
+
+async def find_daemon_pools(address: DaemonAddress, kube: KubeClient | None, *, emit: Sink) -> DaemonPools:
+    """Ask the daemon at `address` what it is; `kube` is the cluster of a kube-pod address. Raises DialError, ClusterError."""
+    pod = None
+    if isinstance(address, KubePodAddress):
+        assert kube is not None, "an address of a pod comes with its cluster"
+        pod = PodAddress(namespace=address.namespace or kube.namespace, name=address.pod, container=address.container)
+        dial = daemon_dialer(kube, pod)
+    else:
+        dial = address_dialer(address)
+
+    def link() -> AbstractAsyncContextManager[Link]:
+        return dialed_link(dial, name=str(address), pod=pod)
+
+    async with link() as first:
+        architecture = first.own.architecture
+    return DaemonPools(
+        candidates=Candidates(
+            existing=(architecture,), fixed=True, arm32=any(p.architecture == "arm" for p in first.info.workers[0].platforms)
+        ),
+        open_link=link,
+        emit=emit,
+        kube=kube if pod else None,
+        pod=pod,
+    )
