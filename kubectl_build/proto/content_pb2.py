@@ -22,17 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kubectl_build/proto/content.proto\x12\x1e\x63ontainerd.services.content.v1\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kubectl_build/proto/content.proto\x12\x1e\x63ontainerd.services.content.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x01\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1d\n\x0bInfoRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"B\n\x0cInfoResponse\x12\x32\n\x04info\x18\x01 \x01(\x0b\x32$.containerd.services.content.v1.Info\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xa6\x01\n\x06Status\x12.\n\nstarted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03ref\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t\"\x1c\n\rStatusRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\"H\n\x0eStatusResponse\x12\x36\n\x06status\x18\x01 \x01(\x0b\x32&.containerd.services.content.v1.Status\"&\n\x13ListStatusesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"P\n\x14ListStatusesResponse\x12\x38\n\x08statuses\x18\x01 \x03(\x0b\x32&.containerd.services.content.v1.Status\"\x9e\x01\n\x13WriteContentRequest\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\xe2\x01\n\x14WriteContentResponse\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\"\x1b\n\x0c\x41\x62ortRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t*.\n\x0bWriteAction\x12\x08\n\x04STAT\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\n\n\x06\x43OMMIT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kubectl_build.proto.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_READCONTENTREQUEST']._serialized_start=69
-  _globals['_READCONTENTREQUEST']._serialized_end=135
-  _globals['_READCONTENTRESPONSE']._serialized_start=137
-  _globals['_READCONTENTRESPONSE']._serialized_end=188
+  _globals['_WRITEACTION']._serialized_start=1271
+  _globals['_WRITEACTION']._serialized_end=1317
+  _globals['_INFO']._serialized_start=103
+  _globals['_INFO']._serialized_end=235
+  _globals['_INFOREQUEST']._serialized_start=237
+  _globals['_INFOREQUEST']._serialized_end=266
+  _globals['_INFORESPONSE']._serialized_start=268
+  _globals['_INFORESPONSE']._serialized_end=334
+  _globals['_READCONTENTREQUEST']._serialized_start=336
+  _globals['_READCONTENTREQUEST']._serialized_end=402
+  _globals['_READCONTENTRESPONSE']._serialized_start=404
+  _globals['_READCONTENTRESPONSE']._serialized_end=455
+  _globals['_STATUS']._serialized_start=458
+  _globals['_STATUS']._serialized_end=624
+  _globals['_STATUSREQUEST']._serialized_start=626
+  _globals['_STATUSREQUEST']._serialized_end=654
+  _globals['_STATUSRESPONSE']._serialized_start=656
+  _globals['_STATUSRESPONSE']._serialized_end=728
+  _globals['_LISTSTATUSESREQUEST']._serialized_start=730
+  _globals['_LISTSTATUSESREQUEST']._serialized_end=768
+  _globals['_LISTSTATUSESRESPONSE']._serialized_start=770
+  _globals['_LISTSTATUSESRESPONSE']._serialized_end=850
+  _globals['_WRITECONTENTREQUEST']._serialized_start=853
+  _globals['_WRITECONTENTREQUEST']._serialized_end=1011
+  _globals['_WRITECONTENTRESPONSE']._serialized_start=1014
+  _globals['_WRITECONTENTRESPONSE']._serialized_end=1240
+  _globals['_ABORTREQUEST']._serialized_start=1242
+  _globals['_ABORTREQUEST']._serialized_end=1269
 # @@protoc_insertion_point(module_scope)
