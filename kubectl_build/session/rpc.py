@@ -15,11 +15,13 @@ INVALID_ARGUMENT: Final = 3
 NOT_FOUND: Final = 5
 ALREADY_EXISTS: Final = 6
 RESOURCE_EXHAUSTED: Final = 8
+FAILED_PRECONDITION: Final = 9
+OUT_OF_RANGE: Final = 11
 UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
 
-MAX_MESSAGE: Final = 8 << 20
-"""Longest message taken, in bytes. The daemon cuts files at 3 MiB."""
+MAX_MESSAGE: Final = 16 << 20
+"""Longest message taken, in bytes. The daemon cuts files at 3 MiB, and at 8 MiB (without what stands around the data) what it stores."""
 
 PREFIX: Final = 5
 
