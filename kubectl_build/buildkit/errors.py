@@ -5,7 +5,6 @@ On the wire each detail is an Any whose type URL has no prefix and whose value i
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections import deque
@@ -15,11 +14,11 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from kubectl_build.buildkit.client import RpcFailure
+from kubectl_build.buildkit.source import excerpt
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, RegistryError, SolveError, SourceExcerpt
 from kubectl_build.model.events import StatusUpdate
 from kubectl_build.proto import status_pb2
 
-_CONTEXT_LINES = 2
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
 
@@ -90,7 +89,7 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
         return ConnectionLost(
             f"the builder lost this client's session: {message}", hint="run the same command again: finished steps are cached"
         )
-    sources = tuple(_excerpt(d) for kind, d in details if kind == "Source")
+    sources = tuple(excerpt(d.get("info") or {}, d.get("ranges") or ()) for kind, d in details if kind == "Source")
     request = next((d.get("name", "") for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
     if request:
         return UnsupportedRequest(request, sources=_unique(sources))
@@ -151,18 +150,3 @@ def _details(data: bytes) -> Iterable[tuple[str, dict[str, Any]]]:
             continue
         if match and isinstance(value, dict):
             yield match.group(1), value
-
-
-def _excerpt(source: dict[str, Any]) -> SourceExcerpt:
-    info = source.get("info") or {}
-    text = base64.b64decode(info.get("data") or "").decode("utf-8", "replace").splitlines()
-    marked: set[int] = set()
-    for item in source.get("ranges") or ():
-        start = int((item.get("start") or {}).get("line", 0))
-        end = int((item.get("end") or {}).get("line", start))
-        marked.update(range(start, max(start, end) + 1))
-    if not marked:
-        return SourceExcerpt(filename=info.get("filename", ""), lines=())
-    first, last = max(1, min(marked) - _CONTEXT_LINES), min(len(text), max(marked) + _CONTEXT_LINES)
-    lines = tuple((n, text[n - 1], n in marked) for n in range(first, last + 1))
-    return SourceExcerpt(filename=info.get("filename", ""), lines=lines)

@@ -27,11 +27,12 @@ def _solve_lines(error: SolveError) -> list[str]:
     if error.log_tail:
         lines += ["------", f" > {error.step}:", *error.log_tail, "------"]
     for source in error.sources:
-        lines += _excerpt_lines(source)
+        lines += excerpt_lines(source)
     return lines
 
 
-def _excerpt_lines(source: SourceExcerpt) -> list[str]:
+def excerpt_lines(source: SourceExcerpt) -> list[str]:
+    """A piece of a Dockerfile as BuildKit's clients show it; nothing for one without lines."""
     if not source.lines:
         return []
     first = next((number for number, _, marked in source.lines if marked), source.lines[0][0])

@@ -49,7 +49,8 @@ def test_failed_step_shows_its_lines_of_the_dockerfile_and_the_end_of_its_log() 
     assert error.step == "[4/5] RUN three"
     assert error.log_tail[-1] == "line 99"
     assert len(error.log_tail) == 20
-    assert error.sources[0].lines == ((2, "RUN one", False), (3, "RUN two", False), (4, "RUN three", True), (5, "RUN four", False))
+    expected = ((2, "RUN one", False), (3, "RUN two", False), (4, "RUN three", True), (5, "RUN four", False), (6, "", False))
+    assert error.sources[0].lines == expected  # the empty piece after the last line end counts, as it does for BuildKit
 
 
 def test_push_refused_is_a_registry_error_that_says_which_flag() -> None:
