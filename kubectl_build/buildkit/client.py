@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError
+from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.proto import content_pb2, control_pb2, gateway_pb2, health_pb2
 
@@ -95,6 +96,17 @@ class BuildkitClient:
             records.append(_record(event.record))
         return records
 
+    async def attestations(self, ref: str, *, deadline: float = 20.0) -> dict[str, list[Descriptor]]:
+        """What the history of build `ref` holds of statements about its results, by platform; "" is the platform of a lone result."""
+        request = control_pb2.BuildHistoryRequest(Ref=ref, EarlyExit=True)
+        found: dict[str, list[Descriptor]] = {}
+        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadline)
+        async for event in self._messages(call, "ListenBuildHistory"):
+            results = dict(event.record.Results) or ({"": event.record.Result} if event.record.HasField("Result") else {})
+            for platform, result in results.items():
+                found[platform] = [_descriptor(item) for item in result.Attestations]
+        return found
+
     async def read_content(self, digest: str, *, limit: int = 16 << 20, deadline: float = 30.0) -> bytes:
         """Read a whole blob (a manifest or an index) from the daemon's content store. Raises ConnectionLost, also when it is over `limit`
         bytes."""
@@ -148,6 +160,11 @@ class BuildkitClient:
         """Run the frontend within build `ref`. Has no deadline: a frontend loads contexts and may be an image of its own. Raises
         RpcFailure."""
         return await self._gateway(ref, "Solve", request, gateway_pb2.SolveResponse, deadline=None)
+
+    async def gateway_read_file(self, ref: str, result: str, path: str, *, limit: int, deadline: float = 30.0) -> bytes:
+        """Read at most `limit` bytes of a file in what build `ref` has loaded as `result`. Raises RpcFailure."""
+        request = gateway_pb2.ReadFileRequest(Ref=result, FilePath=path, Range=gateway_pb2.FileRange(Length=limit))
+        return (await self._gateway(ref, "ReadFile", request, gateway_pb2.ReadFileResponse, deadline=deadline)).Data
 
     async def gateway_return(self, ref: str, request: gateway_pb2.ReturnRequest) -> None:
         """End the frontend's part of build `ref` with a result or an error."""
@@ -267,6 +284,10 @@ def _decode_bytes_message(data: bytes) -> bytes:
 def _worker(record: Any) -> Worker:
     platforms = tuple(normalize(p.OS, p.Architecture, p.Variant, p.OSVersion) for p in record.platforms)
     return Worker(id=record.ID, platforms=platforms, labels=dict(record.Labels))
+
+
+def _descriptor(item: control_pb2.Descriptor) -> Descriptor:
+    return Descriptor(media_type=item.media_type, digest=item.digest, size=item.size, annotations=dict(item.annotations))
 
 
 def _record(record: control_pb2.BuildHistoryRecord) -> BuildRecord:

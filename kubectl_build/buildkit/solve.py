@@ -19,7 +19,7 @@ from kubectl_build.buildkit.status import status_update
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
 from kubectl_build.model.request import CacheEntry
-from kubectl_build.proto import control_pb2, gateway_pb2
+from kubectl_build.proto import control_pb2, gateway_pb2, pb_pb2
 from kubectl_build.session.session import Session
 
 _SETTLE = 10.0
@@ -38,11 +38,12 @@ class Exporter:
 class SolveJob:
     """What one daemon is asked to build. `internal` builds leave no trace in its history.
 
-    `question` are attributes that only the frontend's own call gets, over `attrs`: what it is to answer instead of a build.
+    `definition` is an LLB to load instead of asking a frontend. `question` are attributes that only the frontend's own call gets, over `attrs`: what it is to answer instead of a build.
     """
 
-    frontend: str
-    attrs: Mapping[str, str]
+    frontend: str = ""
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    definition: pb_pb2.Definition | None = None
     question: Mapping[str, str] = field(default_factory=dict)
     exporters: tuple[Exporter, ...] = ()
     cache_imports: tuple[CacheEntry, ...] = ()
@@ -117,14 +118,14 @@ async def attached(client: BuildkitClient, session: Session) -> AsyncIterator[No
 
 
 async def run_solve(
-    client: BuildkitClient, session: Session, job: SolveJob, *, check: Check, emit: Sink, pool: str = ""
+    client: BuildkitClient, session: Session, job: SolveJob, *, check: Check, emit: Sink, pool: str = "", ref: str = ""
 ) -> SolveResult | None:
-    """Run `job` with an attached `session`; None when `check` ended it.
+    """Run `job` with an attached `session`; None when `check` ended it. `ref` is of `new_ref`, for a `check` that has to know it.
 
     Raises what `check` raised, SolveError, RegistryError, or the session's own failure (an unreadable file, a context that changed).
     When the awaiting task is cancelled the builder is told, and this returns only when its status stream has ended or 10 s have passed.
     """
-    ref = new_ref()
+    ref = ref or new_ref()
     log = FailureLog()
 
     def forward(update: StatusUpdate) -> None:
@@ -172,7 +173,9 @@ async def _frontend(
         answer = await client.gateway_solve(
             ref,
             gateway_pb2.SolveRequest(
+                Definition=job.definition,
                 Frontend=job.frontend,
+                Evaluate=job.definition is not None,
                 FrontendOpt={**job.attrs, **job.question},
                 allowResultReturn=True,
                 allowResultArrayRef=True,

@@ -137,6 +137,30 @@ class SolveResponse(_message.Message):
     result: Result
     def __init__(self, ref: _Optional[str] = ..., result: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
 
+class ReadFileRequest(_message.Message):
+    __slots__ = ("Ref", "FilePath", "Range")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    FILEPATH_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    Ref: str
+    FilePath: str
+    Range: FileRange
+    def __init__(self, Ref: _Optional[str] = ..., FilePath: _Optional[str] = ..., Range: _Optional[_Union[FileRange, _Mapping]] = ...) -> None: ...
+
+class FileRange(_message.Message):
+    __slots__ = ("Offset", "Length")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    Offset: int
+    Length: int
+    def __init__(self, Offset: _Optional[int] = ..., Length: _Optional[int] = ...) -> None: ...
+
+class ReadFileResponse(_message.Message):
+    __slots__ = ("Data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    Data: bytes
+    def __init__(self, Data: _Optional[bytes] = ...) -> None: ...
+
 class PingRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
