@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kubectl_build.attachables import Services, export_targets, open_services
-from kubectl_build.buildkit.attrs import FRONTEND, exporters, frontend_attrs
+from kubectl_build.buildkit.attrs import build_job, plan_job
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response, parse_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
@@ -141,7 +141,7 @@ class _Work:
             return True
 
         async def attempt(link: Link) -> Share:
-            return await self._solve(link, self.platforms, check, shared=False)
+            return await self._solve(link, self.platforms, check, pools=(link.pool,))
 
         solved = await self._retried(planning_pool(self.platforms, self.pools.candidates), attempt)
         return plan, [solved]
@@ -171,8 +171,7 @@ class _Work:
             plan = await self._decide(link, result)
             return False
 
-        job = SolveJob(frontend=FRONTEND, attrs=frontend_attrs(self.request, self.platforms), internal=True)
-        await self._run(link, job, check)
+        await self._run(link, plan_job(self.request, self.platforms), check)
         return plan
 
     def _show(self, plan: Plan) -> None:
@@ -189,7 +188,7 @@ class _Work:
             return True
 
         async def attempt(link: Link) -> Share:
-            return await self._solve(link, plan.platforms(pool), check, shared=len(plan.pools) > 1)
+            return await self._solve(link, plan.platforms(pool), check, pools=plan.pools)
 
         return await self._retried(pool, attempt, first=link)
 
@@ -229,15 +228,11 @@ class _Work:
         platforms: Sequence[Platform],
         check: Callable[[Link, gateway_pb2.Result], Awaitable[bool]],
         *,
-        shared: bool,
+        pools: Sequence[str],
     ) -> Share:
-        """Build `platforms` on one pool; `shared` when other pools build the rest."""
-        split = shared and any(output.type is OutputType.LOCAL for output in self.request.outputs)
-        job = SolveJob(
-            frontend=FRONTEND,
-            attrs=frontend_attrs(self.request, platforms if self.request.platforms else (), split=split),
-            exporters=exporters(self.request, by_digest=shared),
-        )
+        """Build `platforms` on one of `pools`, of which the others build the rest."""
+        shared = len(pools) > 1
+        job = build_job(self.request, platforms if self.request.platforms else (), pool=link.pool, pools=pools)
         result = await self._run(link, job, lambda answer: check(link, answer), label=link.pool if shared else "")
         if result is None:
             raise ProtocolError("the build ended without a result")
