@@ -6,17 +6,21 @@ This is the only module that knows all the steps. What each step does is elsewhe
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from kubectl_build.attachables import Services, export_targets, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
+from kubectl_build.buildkit.fetch import fetch_dockerfile
 from kubectl_build.buildkit.llb import result_needs
+from kubectl_build.buildkit.provenance import read_provenance
 from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response, parse_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
+from kubectl_build.buildkit.subrequest import CallResult, run_call
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
@@ -25,7 +29,8 @@ from kubectl_build.held import held
 from kubectl_build.join import Share, index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
-from kubectl_build.model.inputs import LocalContext
+from kubectl_build.model.inputs import Dockerfile, LocalContext
+from kubectl_build.model.json import JsonObject
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -45,6 +50,7 @@ from kubectl_build.plan import (
 from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
 from kubectl_build.session.filesend import FileSend
+from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, session_shared_key
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
@@ -71,19 +77,38 @@ class _Elsewhere(Exception):
     """The steps of a build that one pool was to plan and build run natively on another: stages may name their platform."""
 
 
+async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> CallResult:
+    """Ask the frontend what `request.call` asks, instead of building; the pool that would plan is started for it if need be."""
+    assert request.call is not None, "a call says what is asked"
+    question = request.call
+    async with _prepared(request, kube, emit, environ) as work:
+
+        async def ask(link: Link) -> CallResult:
+            session = work.services.session()
+            job = build_job(work.request, request.platforms, pool=link.pool, pools=(link.pool,))
+            async with attached(link.client, session):
+                return await run_call(link.client, session, job, question, emit=work.emit)
+
+        return await work.retried(work.home, ask)
+
+
 async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
     """Return the plan of `request` without building. Creates nothing: where no pool runs, nodes alone decide."""
-    async with _prepared(request, kube, emit, environ) as work:
-        home = planning_pool(work.platforms, work.pools.candidates)
-        if not work.pools.runs(home):
+    async with _prepared(request, kube, emit, environ, start=False) as work:
+        if not work.pools.runs(work.home):
             return provisional_plan(work.platforms, work.pools.candidates, request.emulation)
-        async with work.pools.link(home) as link:
+        async with work.pools.link(work.home) as link:
             return await work.plan(link)
 
 
 @asynccontextmanager
-async def _prepared(request: BuildRequest, kube: KubeClient | None, emit: Sink, environ: Mapping[str, str]) -> AsyncIterator[_Work]:
-    """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once."""
+async def _prepared(
+    request: BuildRequest, kube: KubeClient | None, emit: Sink, environ: Mapping[str, str], *, start: bool = True
+) -> AsyncIterator[_Work]:
+    """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once.
+
+    A Dockerfile at a URL is fetched, unless a pool would have to be started for it and `start` is False.
+    """
     emit = told_once(emit)
     tree = _tree(request)
     address = parse_address(request.builder)
@@ -99,8 +124,23 @@ async def _prepared(request: BuildRequest, kube: KubeClient | None, emit: Sink, 
         platforms = (default_platform(pools.candidates),)
         whose = "the builder's first pool" if pools.candidates.existing else "most nodes"
         emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
-    async with open_services(request, keychain=keychain, shared_key=shared_key.result()()) as services:
-        yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, services=services)
+    home = planning_pool(platforms, pools.candidates)
+    async with AsyncExitStack() as stack:
+        if request.dockerfile.url and (start or pools.runs(home)):
+            request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
+        services = await stack.enter_async_context(open_services(request, keychain=keychain, shared_key=shared_key.result()()))
+        yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, home=home, services=services)
+
+
+@asynccontextmanager
+async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: str, emit: Sink) -> AsyncIterator[BuildRequest]:
+    """`request` with the Dockerfile of a URL in a private directory, loaded by a daemon: it may be reachable from there only."""
+    session = Session(shared_key="", attachables=[])
+    async with pools.link(pool) as link, attached(link.client, session):
+        data = await fetch_dockerfile(link.client, session, request.dockerfile.url, emit=emit)
+    with tempfile.TemporaryDirectory(prefix="kubectl-build-") as directory:
+        (Path(directory) / "Dockerfile").write_bytes(data)
+        yield replace(request, dockerfile=Dockerfile(directory=Path(directory), separate=True))
 
 
 async def _find_pools(address: DaemonAddress | None, request: BuildRequest, kube: KubeClient | None, key: str, emit: Sink) -> Pools:
@@ -119,13 +159,14 @@ def _tree(request: BuildRequest) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """A build in progress: what is known before the plan, and the steps that use it."""
+    """A build in progress: what is known before the plan, and the steps that use it. `home` is the pool that plans."""
 
     request: BuildRequest
     emit: Sink
     keychain: Keychain
     pools: Pools
     platforms: tuple[Platform, ...]
+    home: str
     services: Services
 
     async def solve_alone(self) -> tuple[Plan, list[Share]]:
@@ -143,12 +184,11 @@ class _Work:
         async def attempt(link: Link) -> Share:
             return await self._solve(link, self.platforms, check, pools=(link.pool,))
 
-        solved = await self._retried(planning_pool(self.platforms, self.pools.candidates), attempt)
+        solved = await self.retried(self.home, attempt)
         return plan, [solved]
 
     async def solve_planned(self) -> tuple[Plan, list[Share]]:
         """Plan first, then build on every pool of the plan at once; the first failure ends the others."""
-        home = planning_pool(self.platforms, self.pools.candidates)
 
         async def attempt(link: Link) -> tuple[Plan, list[Share]]:
             plan = await self.plan(link)
@@ -157,10 +197,12 @@ class _Work:
             await self.pools.ensure(plan.pools)
             with ungrouped():
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._share(plan, pool, link if pool == home else None), name=pool) for pool in plan.pools]
+                    tasks = [
+                        group.create_task(self._share(plan, pool, link if pool == self.home else None), name=pool) for pool in plan.pools
+                    ]
             return plan, [task.result() for task in tasks]
 
-        return await self._retried(home, attempt)
+        return await self.retried(self.home, attempt)
 
     async def plan(self, link: Link) -> Plan:
         """Ask the frontend, through the pool of `link`, what the build runs, and decide. Leaves no trace in the builder's history."""
@@ -190,7 +232,7 @@ class _Work:
         async def attempt(link: Link) -> Share:
             return await self._solve(link, plan.platforms(pool), check, pools=plan.pools)
 
-        return await self._retried(pool, attempt, first=link)
+        return await self.retried(pool, attempt, first=link)
 
     async def _decide(self, link: Link, result: gateway_pb2.Result) -> Plan:
         needs = result_needs(result, self.platforms, link.own)
@@ -240,7 +282,17 @@ class _Work:
         if shared and (self.request.pushes or NAME in result.response):
             descriptor = parse_descriptor(result.response)
             index = await link.client.read_content(descriptor.digest) if descriptor.is_index else None
-        return Share(link=link, platforms=tuple(platforms), result=result, index=index)
+        provenance = await self._provenance(link, result.ref)
+        return Share(link=link, platforms=tuple(platforms), result=result, index=index, provenance=provenance)
+
+    async def _provenance(self, link: Link, ref: str) -> JsonObject:
+        if not self.request.metadata_provenance:
+            return {}
+        try:
+            return dict(await read_provenance(link.client, ref, full=self.request.metadata_provenance == "max"))
+        except (ConnectionLost, ProtocolError) as error:
+            self.emit(Note(text=f"the provenance is not in the metadata: {error.message}", level="warning"))
+            return {}
 
     async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
         send = FileSend(export_targets(self.request.exported) if job.exporters else {})
@@ -260,7 +312,7 @@ class _Work:
                     hint="use --emulation=always for one pool, type=local, or build the platforms one by one",
                 )
 
-    async def _retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
+    async def retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
         """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost.
 
         Not after a cancellation, which may well look like a lost connection from here, and not after what has been tried enough.
@@ -293,10 +345,11 @@ class _Work:
                     await publish(document, self.request, route, keychain=self.keychain, emit=self.emit)
                 response = index_response(document, self.request)
         digest = response.get(DIGEST, "")
+        provenance = {key: value for share in solved for key, value in share.provenance.items()}
         return BuildResult(
             digest=digest,
             image_id=response.get(CONFIG_DIGEST) or digest,
-            metadata={**decode_response(response), BUILD_REF: f"{self.request.builder}/{first.link.name}/{first.result.ref}"},
+            metadata={**decode_response(response), **provenance, BUILD_REF: f"{self.request.builder}/{first.link.name}/{first.result.ref}"},
             places=places,
             pushed=self.request.names if self.request.pushes else (),
         )

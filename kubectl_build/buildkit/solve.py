@@ -38,7 +38,8 @@ class Exporter:
 class SolveJob:
     """What one daemon is asked to build. `internal` builds leave no trace in its history.
 
-    `definition` is an LLB to load instead of asking a frontend. `question` are attributes that only the frontend's own call gets, over `attrs`: what it is to answer instead of a build.
+    `definition` is an LLB to load instead of asking a frontend.
+    `question` are attributes that only the frontend's own call gets, over `attrs`: what it is to answer instead of a build.
     """
 
     frontend: str = ""

@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
 from kubectl_build.cli.main import run_async
-from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
 from kubectl_build.plan import Plan
 from kubectl_build.progress.display import Mode, open_display
+from kubectl_build.progress.rawjson import warning_document
 
 
 def run_build(
@@ -27,12 +31,41 @@ def run_build(
     """Build and tell. Returns the exit code; raises KubectlBuildError for the caller to show."""
     from kubectl_build.pipeline import build
 
+    if metadata_file is not None:
+        request = replace(request, metadata_provenance=_metadata_provenance(os.environ))
+    warnings: list[JsonObject] = []
+
     async def work() -> int:
         async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
-            result = await build(request, kube, emit=display.update, environ=os.environ)
-        _write_files(result, iidfile, metadata_file)
+
+            def emit(event: BuildEvent) -> None:
+                if isinstance(event, StatusUpdate):
+                    warnings.extend(warning_document(warning, pool=event.pool) for warning in event.warnings)
+                display.update(event)
+
+            result = await build(request, kube, emit=emit, environ=os.environ)
+        if iidfile is not None:
+            write_result(iidfile, result.image_id)
+        if metadata_file is not None:
+            _write_metadata(metadata_file, result, warnings)
         _tell(request, result, quiet=quiet)
         return 0
+
+    return run_async(work)
+
+
+def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode) -> int:
+    """Ask the frontend instead of building; its answer goes to stdout. Returns the exit code that it asks for."""
+    from kubectl_build.cli.call import show_call
+    from kubectl_build.pipeline import call
+
+    assert request.call is not None, "a call says what is asked"
+    question = request.call
+
+    async def work() -> int:
+        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
+            result = await call(request, kube, emit=display.update, environ=os.environ)
+        return show_call(result, question, out=sys.stdout, dockerfile=request.dockerfile.shown)
 
     return run_async(work)
 
@@ -61,11 +94,19 @@ def _plan_document(plan: Plan) -> dict[str, object]:
     return {"certain": plan.certain, "platforms": platforms}
 
 
-def _write_files(result: BuildResult, iidfile: Path | None, metadata_file: Path | None) -> None:
-    if iidfile is not None:
-        write_result(iidfile, result.image_id)
-    if metadata_file is not None:
-        write_result(metadata_file, json.dumps(result.metadata_document(), indent=2) + "\n")
+def _metadata_provenance(environ: Mapping[str, str]) -> str:
+    """How much provenance --metadata-file gets: "min", "max", or "" for none (docker/buildx util/confutil/metadata.go)."""
+    said = environ.get("BUILDX_METADATA_PROVENANCE", "")
+    if said in ("min", "max"):
+        return said
+    return "" if said == "disabled" or said.lower() in ("0", "f", "false") else "min"
+
+
+def _write_metadata(file: Path, result: BuildResult, warnings: list[JsonObject]) -> None:
+    document = dict(result.metadata_document())
+    if warnings and os.environ.get("BUILDX_METADATA_WARNINGS", "").lower() in ("1", "t", "true"):
+        document["buildx.build.warnings"] = warnings
+    write_result(file, json.dumps(document, indent=2) + "\n")
 
 
 def _tell(request: BuildRequest, result: BuildResult, *, quiet: bool) -> None:

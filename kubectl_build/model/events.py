@@ -6,7 +6,7 @@ Vertices, statuses, logs and warnings are BuildKit's (moby/buildkit client/graph
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -59,7 +59,8 @@ class VertexLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexWarning:
-    """A frontend's warning. `excerpt` holds (line number, text) of the Dockerfile, empty when it points nowhere."""
+    """A frontend's warning. `lines` are the first and last line, from 1, of each place in the file whose bytes are `data`; none when it
+    points nowhere. `language` is what the frontend says that the file is written in."""
 
     vertex: str
     level: int
@@ -67,7 +68,9 @@ class VertexWarning:
     detail: tuple[str, ...] = ()
     url: str = ""
     filename: str = ""
-    excerpt: tuple[tuple[int, str], ...] = ()
+    language: str = ""
+    data: bytes = field(default=b"", repr=False)
+    lines: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,12 +53,14 @@ class Dockerfile:
     `name` is the file's name, or its path within a context that the daemon fetches. `directory` is the directory of this machine that has
     it, None when it is inside such a context. `separate` says that it comes from here although the context does not, or from a private
     directory: the frontend then looks for it (and its .dockerignore) there only. `url` is set for one that the daemon is to fetch first.
+    `shown` is what the user calls it.
     """
 
     name: str = "Dockerfile"
     directory: Path | None = None
     separate: bool = False
     url: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,8 @@ class BuildRequest:
 
     `attests` maps "sbom" or "provenance" to its options as BuildKit takes them (CSV); `add_hosts` are "name=ip"; `network` is "", "none" or
     "host"; `shm_size` is in bytes; `ulimits` are "name=soft:hard"; `resources` maps frontend attributes (memory, cpuquota, ...) to their
-    values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete.
+    values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete;
+    `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance.
     """
 
     context: Context
@@ -144,6 +145,7 @@ class BuildRequest:
     resources: Mapping[str, str] = field(default_factory=dict)
     vcs: Mapping[str, str] = field(default_factory=dict)
     call: Call | None = None
+    metadata_provenance: str = ""
     builder: str = "buildkit"
     emulation: Emulation = Emulation.AUTO
     auth_via: AuthVia = AuthVia.CLUSTER
