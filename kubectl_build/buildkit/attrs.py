@@ -150,11 +150,9 @@ def _exporter(request: BuildRequest, output: Output, *, by_digest: bool, elsewhe
             attrs["name"] = ",".join(str(tag) for tag in request.tags)
         if "BUILDKIT_INLINE_BUILDINFO_ATTRS" in request.build_args:
             attrs["buildinfo-attrs"] = request.build_args["BUILDKIT_INLINE_BUILDINFO_ATTRS"]
-    if output.pushes:
-        attrs.setdefault("unpack", "false")
-        if by_digest or output.by_digest:
-            attrs["name"] = ",".join(dict.fromkeys(name.repository for name in request.names))
-            attrs["push-by-digest"] = "true"
+    if output.pushes and (by_digest or output.by_digest):
+        attrs["name"] = ",".join(dict.fromkeys(name.repository for name in request.names))
+        attrs["push-by-digest"] = "true"
     return Exporter(type=output.type.value, attrs=_checked(attrs))
 
 
