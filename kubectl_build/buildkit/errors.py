@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from kubectl_build.buildkit.client import RpcFailure
-from kubectl_build.buildkit.source import excerpt
+from kubectl_build.buildkit.source import json_excerpt
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, RegistryError, SolveError, SourceExcerpt
 from kubectl_build.model.events import StatusUpdate
 from kubectl_build.proto import status_pb2
@@ -89,7 +89,7 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
         return ConnectionLost(
             f"the builder lost this client's session: {message}", hint="run the same command again: finished steps are cached"
         )
-    sources = tuple(excerpt(d.get("info") or {}, d.get("ranges") or ()) for kind, d in details if kind == "Source")
+    sources = tuple(json_excerpt(d.get("info") or {}, d.get("ranges") or ()) for kind, d in details if kind == "Source")
     request = next((d.get("name", "") for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
     if request:
         return UnsupportedRequest(request, sources=_unique(sources))

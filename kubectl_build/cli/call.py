@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from kubectl_build.buildkit.source import excerpt
+from kubectl_build.buildkit.source import json_excerpt
 from kubectl_build.buildkit.subrequest import CallResult
-from kubectl_build.cli.errors import excerpt_lines
-from kubectl_build.errors import ProtocolError, SolveError
+from kubectl_build.errors import ProtocolError, SolveError, SourceExcerpt
 from kubectl_build.model.request import Call
+from kubectl_build.model.source import excerpt_lines
 from kubectl_build.progress.escape import clean
 
 _KNOWN_VERSION = (1, 0, 0)
@@ -75,10 +75,10 @@ def _place(warning: Document, sources: Sequence[Document]) -> tuple[int, str, in
     return (1, name, 1, (ranges[0].get("start") or {}).get("line", 0), "")
 
 
-def _excerpt(item: Document, sources: Sequence[Document], dockerfile: str) -> Any:
+def _excerpt(item: Document, sources: Sequence[Document], dockerfile: str) -> SourceExcerpt:
     location = item.get("location") or {}
     index = location.get("sourceIndex", 0)
-    return excerpt(sources[index] if 0 <= index < len(sources) else {}, location.get("ranges") or (), filename=dockerfile)
+    return json_excerpt(sources[index] if 0 <= index < len(sources) else {}, location.get("ranges") or (), filename=dockerfile)
 
 
 def _raise_build_error(document: Document, dockerfile: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from kubectl_build.errors import KubectlBuildError, SolveError, SourceExcerpt
+from kubectl_build.errors import KubectlBuildError, SolveError
+from kubectl_build.model.source import excerpt_lines
 
 
 def show_error(error: KubectlBuildError, stream: TextIO) -> int:
@@ -29,12 +30,3 @@ def _solve_lines(error: SolveError) -> list[str]:
     for source in error.sources:
         lines += excerpt_lines(source)
     return lines
-
-
-def excerpt_lines(source: SourceExcerpt) -> list[str]:
-    """A piece of a Dockerfile as BuildKit's clients show it; nothing for one without lines."""
-    if not source.lines:
-        return []
-    first = next((number for number, _, marked in source.lines if marked), source.lines[0][0])
-    body = [f"{number:4d} | {'>>>' if marked else '   '} {text}" for number, text, marked in source.lines]
-    return [f"{source.filename}:{first}", "-" * 20, *body, "-" * 20]
