@@ -56,8 +56,6 @@ def _seconds(message: Any, name: str) -> float | None:
 
 
 def _warning(warning: control_pb2.VertexWarning) -> VertexWarning:
-    text = warning.info.data.decode("utf-8", "replace").splitlines()
-    numbers = sorted({n for r in warning.ranges for n in range(r.start.line, max(r.start.line, r.end.line) + 1)})
     return VertexWarning(
         vertex=warning.vertex,
         level=warning.level,
@@ -65,5 +63,7 @@ def _warning(warning: control_pb2.VertexWarning) -> VertexWarning:
         detail=tuple(d.decode("utf-8", "replace") for d in warning.detail),
         url=warning.url,
         filename=warning.info.filename,
-        excerpt=tuple((n, text[n - 1]) for n in numbers if 0 < n <= len(text)),
+        language=warning.info.language,
+        data=warning.info.data,
+        lines=tuple((r.start.line, r.end.line) for r in warning.ranges),
     )

@@ -76,13 +76,14 @@ class Display:
 
 
 @asynccontextmanager
-async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str]) -> AsyncIterator[Display]:
+async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str], details: bool = False) -> AsyncIterator[Display]:
     """Opens the display of `mode` on `stream`. Leaving draws the complete last picture and waits until it is written.
 
+    `details` (--debug) tells of each warning in full.
     auto is tty on a terminal that can move its cursor and outside of CI, else plain; tty where it is not possible is plain too.
     """
     async with open_output(stream) as output:
-        display = Display(_view(mode, stream, environ), output, asyncio.get_running_loop())
+        display = Display(_view(mode, stream, environ, details), output, asyncio.get_running_loop())
         display.start()
         try:
             yield display
@@ -90,7 +91,7 @@ async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str]
             display.close()
 
 
-def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str]) -> View:
+def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str], details: bool) -> View:
     if mode == "rawjson":
         return RawJsonView()
     if mode == "quiet":
@@ -99,8 +100,8 @@ def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str]) -> View:
     if wanted and _can_draw(stream, environ):
         from kubectl_build.progress.tty import TtyView  # costs the import of rich, which only this view needs
 
-        return TtyView(stream, environ, began=time.time())
-    return PlainView()
+        return TtyView(stream, environ, began=time.time(), details=details)
+    return PlainView(details=details)
 
 
 def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from kubectl_build.model.events import BuildEvent, Note, Placed, VertexStatus
 from kubectl_build.progress.escape import clean, clean_line
 from kubectl_build.progress.state import State, Step, StepKey
 from kubectl_build.progress.units import format_amount, format_log_time
+from kubectl_build.progress.warnings import Warnings
 
 _MINIMUM_TURN = 5.0
 """Seconds for which a step that shares the output evenly with no other keeps it."""
@@ -37,7 +38,8 @@ class _Contender:
 class PlainView:
     """Turns events into text. Pure: times are told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, details: bool = False) -> None:
+        self._warnings = Warnings(details=details)
         self._state = State()
         self._printer = _Printer(self._state)
         self._said_waits: dict[str, set[str]] = {}
@@ -54,6 +56,7 @@ class PlainView:
             return
         self._said_waits.pop("", None)
         self._said_waits.pop(event.pool, None)
+        self._warnings.add(event)
         self._state.update(event, now)
 
     def refresh(self, now: float) -> str:
@@ -68,7 +71,7 @@ class PlainView:
             if step.log.lines and not step.hidden:
                 self._printer.show(step, now)
         self._printer.finish(now)
-        return self._printer.take()
+        return self._printer.take() + "".join(f"{line}\n" for line in self._warnings.lines())
 
     def _said(self, note: Note) -> bool:
         said = self._said_waits.setdefault(note.pool, set())

@@ -67,7 +67,7 @@ def _status(update: StatusUpdate, now: float) -> JsonObject:
             "vertexes": [_vertex(pool, vertex) for vertex in update.vertexes],
             "statuses": [_vertex_status(pool, status, now) for status in update.statuses],
             "logs": [_log(pool, log, now) for log in update.logs],
-            "warnings": [_warning(pool, warning) for warning in update.warnings],
+            "warnings": [warning_document(warning, pool=pool) for warning in update.warnings],
         }
     )
 
@@ -116,8 +116,9 @@ def _log(pool: str, log: VertexLog, now: float) -> JsonObject:
     )
 
 
-def _warning(pool: str, warning: VertexWarning) -> JsonObject:
-    lines = [number for number, _ in warning.excerpt]
+def warning_document(warning: VertexWarning, *, pool: str = "") -> JsonObject:
+    """A warning as Go's client.VertexWarning is written in JSON, without the source's LLB."""
+    source = _without_empty({"filename": warning.filename, "data": _bytes(warning.data), "language": warning.language})
     return _without_empty(
         {
             "vertex": _digest(pool, warning.vertex),
@@ -125,10 +126,14 @@ def _warning(pool: str, warning: VertexWarning) -> JsonObject:
             "short": _bytes(warning.short.encode()),
             "detail": [_bytes(detail.encode()) for detail in warning.detail],
             "url": warning.url,
-            "sourceInfo": {"filename": warning.filename} if warning.filename else None,
-            "range": [{"start": {"line": lines[0]}, "end": {"line": lines[-1]}}] if lines else [],
+            "sourceInfo": source,
+            "range": [{"start": _position(first), "end": _position(last)} for first, last in warning.lines],
         }
     )
+
+
+def _position(line: int) -> JsonObject:
+    return _without_empty({"line": line})
 
 
 def _without_empty(fields: JsonObject, *, keep: Collection[str] = ()) -> JsonObject:

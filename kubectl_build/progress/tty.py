@@ -18,9 +18,12 @@ from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate
 from kubectl_build.progress.escape import clean
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
+from kubectl_build.progress.warnings import Warnings
 
 _LOG_LIMIT = 20
 """Lines kept of a running step; some are blank and are not shown."""
+_COUNT_LINE = 1
+"""Which of the warnings' lines tells how many there are; it alone has a colour."""
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _END_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
@@ -29,10 +32,11 @@ _END_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 class TtyView:
     """Turns events into text and cursor movements for `stream`, whose size is asked for at each picture. Writes nothing itself."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, began: float) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, began: float, details: bool = False) -> None:
         encoding = stream.encoding or "utf-8"
         self._stream = stream
         self._environ = environ
+        self._warnings = Warnings(details=details)
         self._state = State(log_limit=_LOG_LIMIT)
         self._picture = Picture(self._state, encoding=encoding, began=began)
         self._encoding = encoding
@@ -52,6 +56,7 @@ class TtyView:
     def apply(self, event: BuildEvent, now: float) -> None:
         """Takes over an event. What it changes is seen in the next picture."""
         if isinstance(event, StatusUpdate):
+            self._warnings.add(event)
             self._state.update(event, now)
         elif isinstance(event, Placed):
             self._state.place(event)
@@ -69,7 +74,11 @@ class TtyView:
         """The picture that stays. It may be longer than the screen."""
         self._state.waits.clear()
         width, _ = self._size()
-        return self._paint(self._picture.final(now, width), width)
+        return self._paint(self._picture.final(now, width), width) + self._render(self._last_lines())
+
+    def _last_lines(self) -> list[Text]:
+        lines = [line.encode(self._encoding, "replace").decode(self._encoding) for line in self._warnings.lines()]
+        return [Text(line, "yellow" if number == _COUNT_LINE else "") for number, line in enumerate(lines)]
 
     def _note(self, note: Note) -> Text:
         text = clean(note.text).encode(self._encoding, "replace").decode(self._encoding)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from kubectl_build.model.events import BuildEvent, StatusUpdate
 from kubectl_build.model.request import Call
 from kubectl_build.session.filesync import FileSync, LocalDir
 from kubectl_build.session.session import Session
-from tests.cluster import tools
+from tests.integration.buildx import Buildx, buildx_on
 
 pytestmark = pytest.mark.integration
 
@@ -44,19 +41,9 @@ ONE_LINE = "FROM scratch\nCMD foo"
 BROKEN = "FROM scratch\nCMD foo\nFROM nope-$x\n"
 
 
-@pytest.fixture(scope="session")
-def buildx(buildkitd: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run docker buildx against the daemon of the tests."""
-    program = tools.ensure(["buildx"])["buildx"]
-    home = tmp_path_factory.mktemp("buildx")
-    environ = {**os.environ, "BUILDX_CONFIG": str(home), "DOCKER_CONFIG": str(home), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *args], env=environ, capture_output=True, text=True, timeout=60, check=False)
-
-    created = run("create", "--use", "--name=compared", "--driver=remote", f"unix://{buildkitd}")
-    assert created.returncode == 0, created.stderr
-    return run
+@pytest.fixture(scope="module")
+def buildx(buildkitd: Path, tmp_path_factory: pytest.TempPathFactory) -> Buildx:
+    return buildx_on(buildkitd, tmp_path_factory.mktemp("buildx"))
 
 
 async def ask(client: BuildkitClient, context: Path, call: Call, events: list[BuildEvent], **attrs: str) -> CallResult:
@@ -84,9 +71,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("dockerfile", [CLEAN, STAGES, WARNED, ONE_LINE], ids=["clean", "stages", "warned", "one-line"])
-async def test_call_prints_and_exits_as_buildx_does(
-    buildkitd: Path, buildx: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, dockerfile: str
-) -> None:
+async def test_call_prints_and_exits_as_buildx_does(buildkitd: Path, buildx: Buildx, tmp_path: Path, dockerfile: str) -> None:
     (tmp_path / "Dockerfile").write_text(dockerfile)
     async with connect(f"unix:{buildkitd}") as client:
         for call in CALLS:

@@ -47,5 +47,7 @@ def log(digest: str, data: bytes, *, now: float = 0.0, pool: str = "") -> Status
     return StatusUpdate(pool=pool, logs=(VertexLog(vertex=digest, data=data, timestamp=at(now)),))
 
 
-def warning(digest: str, short: str) -> StatusUpdate:
-    return StatusUpdate(warnings=(VertexWarning(vertex=digest, level=1, short=short),))
+def warning(digest: str, short: str, *, pool: str = "", detail: str = "", url: str = "", data: bytes = b"", line: int = 0) -> StatusUpdate:
+    details, lines = (detail,) if detail else (), ((line, line),) if line else ()
+    warned = VertexWarning(vertex=digest, level=1, short=short, detail=details, url=url, filename="Dockerfile", data=data, lines=lines)
+    return StatusUpdate(pool=pool, warnings=(warned,))

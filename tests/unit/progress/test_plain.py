@@ -194,12 +194,52 @@ def test_plain_layer_of_the_same_name_in_two_steps_is_told_for_each() -> None:
     assert "#2 sha256:1 1B / 1.00kB\n" in text
 
 
-def test_plain_warnings_of_the_frontend_belong_to_their_step() -> None:
+def test_plain_warnings_of_the_frontend_belong_to_their_step_and_are_told_again_at_the_end() -> None:
     text = shown(
         vertex("a", "RUN make", started=0), warning("a", "JSONArgsRecommended: ..."), vertex("a", "RUN make", started=0, completed=1)
     )
 
-    assert text == "#1 RUN make\n#1 WARN: JSONArgsRecommended: ...\n#1 DONE 1.0s\n"
+    assert text == (
+        "#1 RUN make\n#1 WARN: JSONArgsRecommended: ...\n#1 DONE 1.0s\n\n 1 warning found (use --debug to expand):\n"
+        " - JSONArgsRecommended: ...\n"
+    )
+
+
+def test_plain_same_warning_of_two_pools_counts_once() -> None:
+    text = shown(
+        vertex("a", "[internal] load", started=0, pool="amd64"),
+        vertex("b", "[internal] load", started=0, pool="arm64"),
+        *(
+            warning(digest, "StageNameCasing: A", pool=pool, line=1, data=b"FROM a AS A")
+            for digest, pool in (("a", "amd64"), ("b", "arm64"))
+        ),
+        warning("b", "StageNameCasing: A", pool="arm64", line=2, data=b"FROM a AS A\nFROM b AS A"),
+    )
+
+    assert text.endswith("\n\n 2 warnings found (use --debug to expand):\n - StageNameCasing: A\n - StageNameCasing: A\n")
+
+
+def test_plain_warning_in_full_has_its_detail_url_and_place_made_safe() -> None:
+    view = PlainView(details=True)
+    view.apply(vertex("a", "[internal] load", started=0), T0)
+    view.apply(warning("a", "Bad: \x1b[2Jname", detail="why\nso", url="https://docs/x", line=2, data=b"FROM a\nRUN \x1b[2Jb\nRUN c"), T0)
+
+    assert view.finish(T0).endswith(
+        """\
+\n 1 warning found:
+ - Bad: name
+why
+so
+More info: https://docs/x
+Dockerfile:2
+--------------------
+   1 |     FROM a
+   2 | >>> RUN b
+   3 |     RUN c
+--------------------
+
+"""
+    )
 
 
 def test_plain_pools_and_modes_mark_their_steps() -> None:

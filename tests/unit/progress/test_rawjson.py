@@ -65,7 +65,9 @@ def test_rawjson_leaves_out_what_go_does_but_not_a_count_of_zero() -> None:
 
 
 def test_rawjson_warning_points_into_its_file() -> None:
-    warned = VertexWarning(vertex="a", level=1, short="s", detail=("d",), url="u", filename="Dockerfile", excerpt=((3, "RUN a"), (4, "b")))
+    warned = VertexWarning(
+        vertex="a", level=1, short="s", detail=("d",), url="u", filename="F", language="Dockerfile", data=b"FROM", lines=((3, 4),)
+    )
     (line,) = lines(StatusUpdate(warnings=(warned,)))
 
     assert {
@@ -74,7 +76,7 @@ def test_rawjson_warning_points_into_its_file() -> None:
         "short": base64.b64encode(b"s").decode(),
         "detail": [base64.b64encode(b"d").decode()],
         "url": "u",
-        "sourceInfo": {"filename": "Dockerfile"},
+        "sourceInfo": {"filename": "F", "language": "Dockerfile", "data": base64.b64encode(b"FROM").decode()},
         "range": [{"start": {"line": 3}, "end": {"line": 4}}],
     } == line["warnings"][0]
 

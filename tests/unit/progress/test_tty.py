@@ -229,3 +229,16 @@ def test_tty_build_without_steps_writes_only_its_notes() -> None:
     written += view.finish(T0)
 
     assert screen(strip(written)) == ["warning: the pod cannot be placed", ""]
+
+
+@pytest.mark.parametrize(("environ", "colour"), [({}, "\x1b[33m"), ({"NO_COLOR": "1"}, "")])
+def test_tty_warnings_follow_the_last_picture_with_their_count_in_yellow(environ: dict[str, str], colour: str) -> None:
+    view = TtyView(Terminal(), environ, began=T0)
+    view.apply(vertex("def", "[internal] load build definition", started=0), T0)
+    view.apply(warning("def", "StageNameCasing: A (line 1)"), T0)
+    written = view.refresh(T0)
+    assert "warning found" not in written
+    written += view.finish(T0)
+
+    assert screen(strip(written))[-4:] == ["", " 1 warning found (use --debug to expand):", " - StageNameCasing: A (line 1)", ""]
+    assert f"{colour} 1 warning found" in written
