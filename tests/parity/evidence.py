@@ -1,0 +1,166 @@
+"""What a build left behind, as text that can be compared line by line.
+
+`digest` alone decides; `lines` says where two differ, and is only asked for then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.registry import Registry, platform_name
+
+Lines = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`digest` stands for all of the result."""
+
+    digest: str
+    lines: Callable[[], Lines] = field(repr=False, compare=False)
+
+
+def differences(one: Evidence, other: Evidence) -> list[str]:
+    """Where they differ, a line each, the first tool's value before the other's."""
+    if one == other:
+        return []
+    mine, yours = one.lines(), other.lines()
+    found = [
+        f"{name}: {mine.get(name, '(none)')} | {yours.get(name, '(none)')}"
+        for name in sorted(mine.keys() | yours.keys())
+        if mine.get(name) != yours.get(name)
+    ]
+    return found or [f"digest: {one.digest} | {other.digest}"]
+
+
+def sha256(data: bytes) -> str:
+    """A digest as registries write it."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def of_text(name: str, text: str) -> Evidence:
+    """A text, compared line by line."""
+    return Evidence(sha256(text.encode()), lambda: {f"{name}:{number}": line for number, line in enumerate(text.splitlines(), 1)})
+
+
+def of_lines(lines: Lines) -> Evidence:
+    """Lines that are the whole result."""
+    return Evidence(sha256(json.dumps(dict(lines), sort_keys=True).encode()), lambda: lines)
+
+
+def of_pushed(registry: Registry, repository: str, tag: str) -> Evidence:
+    """A manifest or index with all below it."""
+    return Evidence(registry.manifest(repository, tag).digest, lambda: _registry_lines(registry, repository, tag))
+
+
+def _registry_lines(registry: Registry, repository: str, tag: str) -> dict[str, str]:
+    top = registry.manifest(repository, tag)
+    lines = flat("top", top.json)
+    if "manifests" not in top.json:
+        return lines | _manifest_lines(registry, repository, tag, "image")
+    for number, child in enumerate(top.json["manifests"]):
+        lines |= _manifest_lines(registry, repository, child["digest"], f"[{number}] {platform_name(child.get('platform', {}))}")
+    return lines
+
+
+def _manifest_lines(registry: Registry, repository: str, reference: str, name: str) -> dict[str, str]:
+    manifest = registry.manifest(repository, reference).json
+    lines = flat(name, manifest) | flat(f"{name} config", json.loads(registry.blob(repository, manifest["config"]["digest"])))
+    for number, layer in enumerate(manifest["layers"]):
+        data = registry.blob(repository, layer["digest"])
+        if "tar" in layer["mediaType"] and not layer["mediaType"].endswith("zstd"):
+            lines |= tar_lines(data, f"{name} layer {number}")
+        elif "json" in layer["mediaType"]:
+            lines |= flat(f"{name} layer {number}", json.loads(data))
+    return lines
+
+
+def of_attested(registry: Registry, repository: str, tag: str, own: str) -> Evidence:
+    """An index whose attestations are compared without what differs between any two builds; `own` is the image name in them."""
+    lines: dict[str, str] = {}
+    for number, child in enumerate(registry.manifest(repository, tag).json["manifests"]):
+        annotations = child.get("annotations", {})
+        if annotations.get("vnd.docker.reference.type") != "attestation-manifest":
+            lines |= flat(f"[{number}]", child)
+            continue
+        about = annotations["vnd.docker.reference.digest"]
+        manifest = registry.manifest(repository, child["digest"]).json
+        lines |= flat(f"[{number}] of {about}", {"platform": child["platform"], "type": manifest.get("artifactType")})
+        for layer in manifest["layers"]:
+            statement = json.loads(registry.blob(repository, layer["digest"]).replace(own.encode(), b"NAME"))
+            lines |= flat(f"[{number}] {statement['predicateType']}", _timeless(statement))
+    return of_lines(lines)
+
+
+_NEVER_EQUAL = ("startedOn", "finishedOn", "buildStartedOn", "buildFinishedOn", "invocationId", "buildInvocationID", "invocationID")
+
+
+def _timeless(value: Any) -> Any:
+    """A statement without times and ids; a name's purl holds the repository, with its own escapes, and a digest of nothing else."""
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in _NEVER_EQUAL}
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    return value
+
+
+def flat(name: str, value: Any) -> dict[str, str]:
+    """JSON as one line for each scalar."""
+    if isinstance(value, dict):
+        return {line: text for key, item in value.items() for line, text in flat(f"{name}.{key}", item).items()}
+    if isinstance(value, list):
+        return {line: text for number, item in enumerate(value) for line, text in flat(f"{name}[{number}]", item).items()}
+    return {name: json.dumps(value)}
+
+
+def tar_lines(data: bytes, name: str) -> dict[str, str]:
+    """A line for each member of a tar, compressed or not."""
+    lines = {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for number, member in enumerate(archive):
+            content = archive.extractfile(member) if member.isfile() else None
+            digest = "" if content is None else sha256(content.read())[:19]
+            facts = f"{number} {member.type!r} {member.mode:o} {member.uid}:{member.gid} {member.mtime} {member.size}"
+            lines[f"{name} {member.name}"] = f"{facts} {member.linkname} {member.pax_headers} {digest}"
+    return lines
+
+
+def of_directory(root: Path) -> Evidence:
+    """All below a directory."""
+    lines = {}
+    inodes: dict[int, str] = {}
+    for folder, folders, files in os.walk(root):
+        for entry in sorted((*folders, *files)):
+            path = Path(folder, entry)
+            name = str(path.relative_to(root))
+            first = inodes.setdefault(path.lstat().st_ino, name)
+            lines[name] = _facts(path) + (f" same file as {first}" if first != name else "")
+
+    def with_archives() -> Lines:
+        inside: dict[str, str] = {}
+        for archive in root.rglob("*.tar"):
+            inside |= tar_lines(archive.read_bytes(), str(archive.relative_to(root)))
+        return lines | inside
+
+    return Evidence(of_lines(lines).digest, with_archives)
+
+
+def _facts(path: Path) -> str:
+    info = path.lstat()
+    kind = stat.S_IFMT(info.st_mode)
+    if kind == stat.S_IFLNK:
+        return f"link to {os.readlink(path)}"
+    marks = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(os.listxattr(path, follow_symlinks=False))}
+    facts = f"{stat.filemode(info.st_mode)} {info.st_uid}:{info.st_gid} {marks or ''}"
+    if kind == stat.S_IFREG:
+        return f"{facts} {info.st_mtime_ns} {info.st_size} {sha256(path.read_bytes())}"
+    return facts
