@@ -13,6 +13,7 @@ from kubectl_build.credentials.helper import ask_helper
 from kubectl_build.credentials.hosts import HUB, canonical_host, find_entry, parse_key
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.credentials import Credentials
+from kubectl_build.model.json import JsonObject
 
 _HUB_SERVER = "https://index.docker.io/v1/"
 _KEEP_SECONDS = 290.0
@@ -62,16 +63,22 @@ class _Config:
     store: str
 
 
-def _load(environ: Mapping[str, str]) -> _Config:
+def read_docker_config(environ: Mapping[str, str]) -> tuple[Path, JsonObject]:
+    """Return where docker's config.json is, and what it says: nothing when there is none. Raises ConfigError. Blocking, but short."""
     folder = environ.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path(environ.get("HOME") or Path.home()) / ".docker") / "config.json"
     where = f'docker config "{path}"'
     try:
-        document = parse_object(path.read_bytes(), where)
+        return path, parse_object(path.read_bytes(), where)
     except (FileNotFoundError, NotADirectoryError):
-        document = {}
+        return path, {}
     except OSError as exc:
         raise ConfigError(f"{where} cannot be read: {exc.strerror}") from exc
+
+
+def _load(environ: Mapping[str, str]) -> _Config:
+    path, document = read_docker_config(environ)
+    where = f'docker config "{path}"'
     helpers, store = document.get("credHelpers") or {}, document.get("credsStore") or ""
     if not isinstance(helpers, dict) or not isinstance(store, str) or not all(isinstance(name, str) for name in helpers.values()):
         raise ConfigError(f'{where} has "credHelpers" or "credsStore" that do not name programs')
