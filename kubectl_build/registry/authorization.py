@@ -6,10 +6,12 @@ transport/bearer.go: a registry names the server that gets the login, so it must
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -51,53 +53,90 @@ def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a request needs to be allowed: `actions` ("pull" or "pull,push") in `repository`, and to pull from `mount_from`."""
+
+    repository: str
+    actions: str
+    mount_from: str = ""
+
+    def including(self, text: str) -> list[str]:
+        """Token scopes for this and for what a challenge asks (`text`, with blanks between them): one for each resource, actions sorted.
+
+        Some registries ask for less than the request needs (GHCR names only pull), others for more.
+        """
+        own = [f"repository:{self.repository}:{self.actions}"]
+        if self.mount_from:
+            own.append(f"repository:{self.mount_from}:pull")
+        asked: dict[str, set[str]] = {}
+        for scope in [*text.split(), *own]:
+            resource, colon, actions = scope.rpartition(":")
+            asked.setdefault(resource if colon else scope, set()).update(actions.split(",") if colon else ())
+        return [":".join((resource, ",".join(sorted(actions)))) if actions else resource for resource, actions in asked.items()]
+
+
 class Authorizer:
-    """Keeps what to send as Authorization for each repository and set of actions, and learns it from challenges."""
+    """Keeps what to send as Authorization for each scope, and learns it from challenges."""
 
     def __init__(self, http: Http, registry: str, keychain: Keychain) -> None:
         self._http = http
         self._registry = registry
         self._keychain = keychain
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[Scope, str] = {}
+        self._anonymous: set[Scope] = set()
+        self._asking: defaultdict[Scope, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def header(self, repository: str, actions: str) -> dict[str, str]:
+    def header(self, scope: Scope) -> dict[str, str]:
         """The header to send now; none before a challenge was answered."""
-        value = self._known.get((repository, actions))
+        value = self._known.get(scope)
         return {"Authorization": value} if value else {}
 
-    async def answer(self, response: Response, repository: str, actions: str) -> bool:
-        """Take up the challenge of a 401. Returns False when there is no login, or none that the registry takes, to answer it with.
+    def logged_in(self, scope: Scope) -> bool:
+        """Whether what is sent for `scope` says who we are; a token for everybody does not."""
+        return scope in self._known and scope not in self._anonymous
 
-        Raises RegistryError when the token server refuses or is not one that may be trusted; ConfigError from the keychain.
+    async def answer(self, response: Response, scope: Scope, sent: Mapping[str, str]) -> bool:
+        """Take up the challenge of a 401 to a request that had the header `sent`. Of several tasks that met it, one asks for a token.
+
+        Returns False when there is no login, or none that the registry takes, to answer it with. Raises RegistryError when the token
+        server refuses or is not one that may be trusted; ConfigError from the keychain.
         """
-        challenges = {challenge.scheme: challenge for challenge in reversed(parse_challenges(response.challenges))}
-        credentials = await self._keychain.resolve(self._registry, repository)
-        value = None
-        if "bearer" in challenges:
-            if credentials is not None and credentials.registry_token:
-                value = f"Bearer {credentials.registry_token}"
-            else:
-                value = f"Bearer {await self._token(challenges['bearer'], response.url, repository, actions, credentials)}"
-        elif "basic" in challenges and credentials is not None and credentials.username:
-            value = _basic(credentials)
-        if value is None or value == self._known.get((repository, actions)):
-            return False
-        self._known[repository, actions] = value
-        return True
+        async with self._asking[scope]:
+            if self.header(scope) != sent:
+                return True
+            challenges = {challenge.scheme: challenge for challenge in reversed(parse_challenges(response.challenges))}
+            credentials = await self._keychain.resolve(self._registry, scope.repository)
+            value = None
+            if "bearer" in challenges:
+                if credentials is not None and credentials.registry_token:
+                    value = f"Bearer {credentials.registry_token}"
+                else:
+                    value = f"Bearer {await self._token(challenges['bearer'], response.url, scope, credentials)}"
+            elif "basic" in challenges and credentials is not None and credentials.username:
+                value = _basic(credentials)
+            if value is None or value == self._known.get(scope):
+                return False
+            self._known[scope] = value
+            if credentials is None:
+                self._anonymous.add(scope)
+            return True
 
-    async def _token(self, challenge: Challenge, asked: URL, repository: str, actions: str, credentials: Credentials | None) -> str:
+    async def _token(self, challenge: Challenge, asked: URL, scope: Scope, credentials: Credentials | None) -> str:
         realm = self._realm(challenge.parameters.get("realm", ""), asked)
-        query = {"scope": challenge.parameters.get("scope") or f"repository:{repository}:{actions}"}
+        query = [("scope", text) for text in scope.including(challenge.parameters.get("scope", ""))]
         if service := challenge.parameters.get("service"):
-            query["service"] = service
+            query.append(("service", service))
         if credentials is not None and not credentials.username and credentials.secret:
-            form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, "refresh_token": credentials.secret, **query}
+            # The oauth2 specification has one scope parameter with blanks in it, where the token specification repeats the parameter.
+            form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, "refresh_token": credentials.secret, **dict(query)}
+            form["scope"] = " ".join(value for name, value in query if name == "scope")
             response = await self._http.send("POST", realm, headers={}, body=urlencode(form).encode(), form=True)
         else:
             headers = {"Authorization": _basic(credentials)} if credentials is not None and credentials.username else {}
-            response = await self._http.send("GET", realm.update_query(query), headers=headers)
+            response = await self._http.send("GET", realm.extend_query(query), headers=headers)
         if response.status != 200:
-            raise refusal(response, self._registry, repository, actions, logged_in=credentials is not None)
+            raise refusal(response, self._registry, scope.repository, scope.actions, logged_in=credentials is not None)
         return self._read_token(response)
 
     def _read_token(self, response: Response) -> str:

@@ -241,7 +241,7 @@ async def _answer(response: web.Response) -> web.StreamResponse:
     ("status", "location", "message"),
     [
         (307, "http://127.0.0.2:1/x?secret=1", "http://127.0.0.2:1/x\", which is not followed: a manifest is written to"),
-        (303, "/v2/team/app/manifests/2", "a manifest is written to the registry itself"),
+        (303, "/v2/team/app/manifests/2", "the answer to a write may not become a read"),
         (308, "ftp://127.0.0.1/", "it is not an http or https URL"),
         (308, "http://[", "which is not a URL"),
         (302, "", "answered 302 to a request to push"),
