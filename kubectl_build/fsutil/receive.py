@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat as st
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
 from kubectl_build.errors import ProtocolError, UsageError
@@ -26,9 +26,11 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW"
 class Receiver:
     """One transfer. All methods block and are for one thread at a time. `complete` says that all entries and all contents have come."""
 
-    def __init__(self, target: str) -> None:
-        """Make the directory `target` if it is missing. Raises UsageError."""
+    def __init__(self, target: str, *, remember: bool = False) -> None:
+        """Make the directory `target` if it is missing. `remember` the `paths` that come. Raises UsageError."""
         self._target = target
+        self._remember = remember
+        self.paths: set[str] = set()
         try:
             os.makedirs(target, exist_ok=True)
             self._root = os.open(target, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
@@ -91,6 +93,8 @@ class Receiver:
         self._order.check(stat)
         number = self._count
         self._count += 1
+        if self._remember:
+            self.paths.add(stat.path)
         if stat.is_dir:
             self._directories.append(stat)
             with self._errors(stat.path), self._parent(stat.path) as (parent, name):
@@ -131,7 +135,7 @@ class Receiver:
         except FileNotFoundError:
             return
         if st.S_ISDIR(mode):
-            shutil.rmtree(name, dir_fd=parent)
+            _remove_tree(parent, name)
         elif not only_directory:
             os.unlink(name, dir_fd=parent)
 
@@ -155,6 +159,48 @@ class Receiver:
             yield
         except OSError as exc:
             raise _failed(f"{self._target}/{path}", exc) from exc
+
+
+def remove_others(target: str, kept: Set[str]) -> None:
+    """Remove what is below the directory `target` and not in `kept`, which has relative paths, those of directories too.
+
+    No link is followed. Directories that stay keep their modes and times. Raises UsageError for what cannot be removed.
+    """
+    try:
+        root = os.path.realpath(target)
+        for directory, directories, files, descriptor in os.fwalk(root, onerror=_raise):
+            base = os.path.relpath(directory, root)
+            others = [name for name in (*directories, *files) if os.path.normpath(os.path.join(base, name)) not in kept]
+            directories[:] = [name for name in directories if name not in others]
+            if others:
+                _remove(descriptor, others)
+    except OSError as exc:
+        raise _failed(target if exc.filename is None else f"{target}: {exc.filename}", exc) from exc
+
+
+def _remove(parent: int, names: Iterable[str]) -> None:
+    before = os.fstat(parent)
+    os.fchmod(parent, st.S_IMODE(before.st_mode) | 0o700)
+    try:
+        for name in names:
+            if st.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                _remove_tree(parent, name)
+            else:
+                os.unlink(name, dir_fd=parent)
+    finally:
+        os.fchmod(parent, st.S_IMODE(before.st_mode))
+        os.utime(parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _remove_tree(parent: int, name: str) -> None:
+    """Remove a directory, also with directories in it that an earlier result has made read-only."""
+    for _, _, _, descriptor in os.fwalk(name, dir_fd=parent, onerror=_raise):
+        os.fchmod(descriptor, 0o700)
+    shutil.rmtree(name, dir_fd=parent)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class _PartFile:

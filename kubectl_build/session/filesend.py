@@ -6,9 +6,6 @@ packets with us as the receiver (local).
 
 from __future__ import annotations
 
-import os
-import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +13,25 @@ from typing import Final
 
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil import packets
-from kubectl_build.fsutil.receive import Receiver
+from kubectl_build.fsutil.receive import Receiver, remove_others
 from kubectl_build.proto.control_pb2 import BytesMessage
 from kubectl_build.proto.fsutil_pb2 import Packet
-from kubectl_build.session.rpc import INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all
+from kubectl_build.session.outputfile import OutputFile
+from kubectl_build.session.rpc import ALREADY_EXISTS, INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all
 from kubectl_build.session.stream import ServerStream
 from kubectl_build.session.threads import in_thread
 
 _EXPORTER_ID: Final = "buildkit-attachable-exporter-id"
+_WHOLE: Final = "buildkit-exporter-multi-platform"
+_METADATA: Final = "exporter-md-"
 
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
     """A file for the exporter's bytes, or an open file descriptor, which stays the caller's.
 
-    A file appears whole or not at all: it is written beside its place and then renamed. A pipe or device that exists is written to.
+    A file appears whole or not at all: it is written beside its place and then renamed, and directories that are missing are made. A pipe
+    or device that exists is written to.
     """
 
     dest: str | Path | int
@@ -38,9 +39,15 @@ class FileTarget:
 
 @dataclass(frozen=True, slots=True)
 class DirTarget:
-    """A directory that the exported tree is merged into; it is made when it is missing. The daemon makes a directory for each platform."""
+    """A directory that the exported tree is merged into; it is made when it is missing. The daemon makes a directory for each platform.
+
+    With `mirror` (mode=delete) what is not in the result is removed once all of it has come. `seen` is for a directory that several daemons
+    fill: it gets the paths that came, and nothing is removed; who has them all calls fsutil.receive.remove_others.
+    """
 
     path: str | Path
+    mirror: bool = False
+    seen: set[str] | None = None
 
 
 ExportTarget = FileTarget | DirTarget
@@ -49,12 +56,14 @@ ExportTarget = FileTarget | DirTarget
 class FileSend:
     """Serves export targets by the exporter's index in the solve request. `completed` has those that were received whole.
 
-    `irrevocable` tells that an open file descriptor has been written to: what is in a pipe cannot be taken back for another try.
+    `metadata` has what an oci or docker exporter said of its file: keys of the exporter response. `irrevocable` tells that an open file
+    descriptor has been written to: what is in a pipe cannot be taken back for another try.
     """
 
     def __init__(self, targets: Mapping[int, ExportTarget]) -> None:
         self._targets = dict(targets)
         self.completed: set[int] = set()
+        self.metadata: dict[int, dict[str, str]] = {}
         self.irrevocable = False
         self.methods: Mapping[str, Handler] = {"/moby.filesync.v1.FileSend/DiffCopy": self._diff_copy}
 
@@ -63,18 +72,30 @@ class FileSend:
         number = int(values[0]) if values and values[0].isdecimal() else 0
         match self._targets.get(number):
             case FileTarget(dest):
+                if number in self.completed:
+                    # For oci and docker the daemon takes this for success. Nothing may follow what is in a pipe already.
+                    raise RpcError(ALREADY_EXISTS, f"the output of exporter {number} has already been received")
                 self.irrevocable |= isinstance(dest, int)
+                self.metadata[number] = {
+                    name.removeprefix(_METADATA): ",".join(said) for name, said in stream.metadata.items() if name.startswith(_METADATA)
+                }
                 await _receive_file(stream, dest)
-            case DirTarget(path):
-                await _receive_directory(stream, str(path))
+            case DirTarget() as target:
+                if target.mirror and "1" not in stream.metadata.get(_WHOLE, ()):
+                    raise UsageError(
+                        "output mode=delete needs a builder that sends all platforms at once, and this one is too old for that",
+                        hint="use mode=copy, or a newer image for the builder",
+                    )
+                await _receive_directory(stream, target)
             case None:
                 raise RpcError(NOT_FOUND, f"this client has no place for the output of exporter {number}")
         self.completed.add(number)
 
 
 async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
-    output = await in_thread(_Output, dest)
+    output = OutputFile(dest)
     try:
+        await in_thread(output.open)
         while messages := await stream.receive():
             await in_thread(output.write, [BytesMessage.FromString(message).data for message in messages])
         await in_thread(output.commit)
@@ -82,60 +103,8 @@ async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
         output.close()
 
 
-class _Output:
-    """Where a FileTarget's bytes go. Every OSError becomes a UsageError that names the file."""
-
-    def __init__(self, dest: str | Path | int) -> None:
-        self._temporary = ""
-        self._owned = not isinstance(dest, int)
-        self._dest = dest
-        if isinstance(dest, int):
-            self._descriptor = dest
-            return
-        path = os.path.realpath(dest)
-        try:
-            if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-                self._descriptor = os.open(path, os.O_WRONLY)
-                return
-            self._temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{secrets.token_hex(4)}.part")
-            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except OSError as exc:
-            self._temporary = ""
-            self._owned = False
-            raise self._failed(exc) from exc
-
-    def write(self, pieces: list[bytes]) -> None:
-        for piece in pieces:
-            left = memoryview(piece)
-            while left:
-                try:
-                    left = left[os.write(self._descriptor, left) :]
-                except OSError as exc:
-                    raise self._failed(exc) from exc
-
-    def commit(self) -> None:
-        """Put the file in its place."""
-        if self._temporary and not isinstance(self._dest, int):
-            try:
-                os.replace(self._temporary, os.path.realpath(self._dest))
-            except OSError as exc:
-                raise self._failed(exc) from exc
-            self._temporary = ""
-
-    def close(self) -> None:
-        """Close, and remove what was not put in its place."""
-        if self._owned:
-            os.close(self._descriptor)
-        if self._temporary:
-            os.unlink(self._temporary)
-
-    def _failed(self, exc: OSError) -> UsageError:
-        where = "stdout" if self._dest == 1 else f'"{self._dest}"'
-        return UsageError(f"output {where} cannot be written: {(exc.strerror or 'unknown error').lower()}")
-
-
-async def _receive_directory(stream: ServerStream, path: str) -> None:
-    receiver = await in_thread(Receiver, path)
+async def _receive_directory(stream: ServerStream, target: DirTarget) -> None:
+    receiver = await in_thread(Receiver, str(target.path), remember=target.mirror or target.seen is not None)
     try:
         while messages := await stream.receive():
             arrived = [Packet.FromString(message) for message in messages]
@@ -146,6 +115,7 @@ async def _receive_directory(stream: ServerStream, path: str) -> None:
             await stream.send(frame_all(packets.encode_request(file_id) for file_id in wanted))
             if receiver.complete:
                 await in_thread(receiver.finish)
+                await in_thread(_settle, receiver, target)
                 await stream.send(frame(packets.FINISHED))
                 break
         else:
@@ -154,3 +124,11 @@ async def _receive_directory(stream: ServerStream, path: str) -> None:
             pass
     finally:
         await in_thread(receiver.close)
+
+
+def _settle(receiver: Receiver, target: DirTarget) -> None:
+    """Remove what is not in the result, or leave that to whoever knows the other parts."""
+    if target.seen is not None:
+        target.seen.update(receiver.paths)
+    elif target.mirror:
+        remove_others(str(target.path), receiver.paths)

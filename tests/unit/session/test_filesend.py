@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from kubectl_build.fsutil.stat import MODE_DIR, MODE_SYMLINK, Stat
 from kubectl_build.proto.control_pb2 import BytesMessage
 from kubectl_build.proto.fsutil_pb2 import Packet
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileSend, FileTarget
-from kubectl_build.session.rpc import NOT_FOUND, UNKNOWN
+from kubectl_build.session.rpc import ALREADY_EXISTS, NOT_FOUND, UNKNOWN
 from kubectl_build.session.session import Session
 from tests.unit.session.peer import Peer, served
 
@@ -67,7 +68,19 @@ async def test_file_descriptor_gets_the_bytes_and_stays_open(tmp_path: Path) -> 
     assert (tmp_path / "out").read_bytes() == b"data and more"
 
 
-async def test_file_in_a_directory_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
+async def test_file_in_a_directory_that_is_missing_makes_the_directory(tmp_path: Path) -> None:
+    session, files = _session(FileTarget(tmp_path / "a" / "b" / "out.tar"))
+
+    async with served(session) as peer:
+        headers = [*_HEADERS, ("exporter-md-image.name", "reg.invalid/app:1"), ("user-agent", "x")]
+        assert await peer.finished(await peer.call(_METHOD, _bytes(b"x"), headers=headers)) == (0, "")
+
+    assert (tmp_path / "a" / "b" / "out.tar").read_bytes() == b"x"
+    assert files.metadata == {1: {"image.name": "reg.invalid/app:1"}}
+
+
+async def test_file_below_a_file_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "no").touch()
     session, _ = _session(FileTarget(tmp_path / "no" / "out.tar"))
 
     async with served(session) as peer:
@@ -77,6 +90,16 @@ async def test_file_in_a_directory_that_is_missing_is_a_usage_error(tmp_path: Pa
     assert str(tmp_path / "no" / "out.tar") in session.failure.message
 
 
+async def test_file_that_has_come_is_not_taken_twice(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output:
+        session, _ = _session(FileTarget(output.fileno()))
+        async with served(session) as peer:
+            assert await peer.finished(await peer.call(_METHOD, _bytes(b"once"), headers=_HEADERS)) == (0, "")
+            assert (await peer.finished(await peer.call(_METHOD, _bytes(b"twice"), headers=_HEADERS)))[0] == ALREADY_EXISTS
+
+    assert (tmp_path / "out").read_bytes() == b"once"
+
+
 async def test_exporter_without_a_target_is_not_found(tmp_path: Path) -> None:
     session, _ = _session(FileTarget(tmp_path / "out"))
 
@@ -84,8 +107,10 @@ async def test_exporter_without_a_target_is_not_found(tmp_path: Path) -> None:
         assert (await peer.finished(await peer.call(_METHOD, _bytes(b"x"))))[0] == NOT_FOUND
 
 
-async def _send_tree(peer: Peer, stats: list[Stat], contents: dict[int, bytes]) -> tuple[int, str]:
-    call = await peer.call(_METHOD, *map(packets.encode_stat, stats), packets.END_OF_STATS, headers=_HEADERS, end=False)
+async def _send_tree(
+    peer: Peer, stats: list[Stat], contents: dict[int, bytes], headers: Sequence[tuple[str, str]] = _HEADERS
+) -> tuple[int, str]:
+    call = await peer.call(_METHOD, *map(packets.encode_stat, stats), packets.END_OF_STATS, headers=headers, end=False)
     await peer.pump(lambda: call.status or len(call.messages) == len(contents))
     if call.status:
         return call.status
@@ -150,3 +175,80 @@ async def test_hostile_path_ends_the_call(tmp_path: Path, path: str) -> None:
     assert isinstance(session.failure, ProtocolError)
     assert os.listdir(tmp_path) == ["out"]
     assert os.listdir(tmp_path / "out") == []
+
+
+_MIRRORED = [*_HEADERS, ("buildkit-exporter-multi-platform", "1")]
+_TREE = [
+    Stat("a", 0o644, 1, _TIME),
+    Stat("d", MODE_DIR | 0o555, 0, _TIME),
+    Stat("d/b", 0o644, 1, _TIME),
+    Stat("l", MODE_SYMLINK, 1, _TIME, "d"),
+]
+
+
+def _stale(target: Path) -> Path:
+    """A directory with what an earlier result has left, links out of it included."""
+    outside = target.parent / "outside"
+    for directory in ("d/old/er", "gone/deep", "empty"):
+        (target / directory).mkdir(parents=True)
+    outside.mkdir()
+    for file in ("d/old/er/x", "gone/deep/y", "d/c", "z", "../outside/precious"):
+        (target / file).write_text("old")
+    (target / "to-outside").symlink_to(outside)
+    (target / "d" / "to-outside").symlink_to(outside)
+    (target / "l").symlink_to(outside)
+    (target / "gone" / "deep").chmod(0o555)
+    (target / "d").chmod(0o555)
+    return outside
+
+
+async def test_tree_that_is_mirrored_removes_the_rest_and_follows_no_link(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    outside = _stale(target)
+    (tmp_path / "link").symlink_to(target)
+    session, files = _session(DirTarget(tmp_path / "link", mirror=True))
+
+    async with served(session) as peer:
+        assert await _send_tree(peer, _TREE, {0: b"x", 2: b"y"}, _MIRRORED) == (0, "")
+
+    assert files.completed == {1}
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["a", "d", "d/b", "l"]
+    assert os.readlink(target / "l") == "d"
+    assert ((target / "d").stat().st_mtime_ns, (target / "d").stat().st_mode & 0o7777) == (_TIME, 0o555)
+    assert (outside / "precious").read_text() == "old"
+
+
+async def test_tree_that_is_one_part_of_a_mirror_removes_nothing_and_tells_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    seen = {"already"}
+    session, _ = _session(DirTarget(tmp_path, mirror=True, seen=seen))
+
+    async with served(session) as peer:
+        assert await _send_tree(peer, _TREE, {0: b"x", 2: b"y"}, _MIRRORED) == (0, "")
+
+    assert seen == {"already", "a", "d", "d/b", "l"}
+    assert (tmp_path / "other").exists()
+
+
+async def test_tree_that_breaks_off_removes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    session, _ = _session(DirTarget(tmp_path, mirror=True))
+
+    async with served(session) as peer:
+        call = await peer.call(_METHOD, packets.encode_stat(Stat("a", 0o644, 9, _TIME)), packets.END_OF_STATS, headers=_MIRRORED, end=False)
+        await peer.pump(lambda: call.messages)
+        peer.h2.reset_stream(call.id)
+        await peer.flush()
+
+    assert os.listdir(tmp_path) == ["other"]
+
+
+async def test_mirror_of_a_daemon_that_sends_platforms_apart_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    session, _ = _session(DirTarget(tmp_path, mirror=True))
+
+    async with served(session) as peer:
+        await _send_tree(peer, _TREE, {0: b"x", 2: b"y"})
+
+    assert isinstance(session.failure, UsageError)
+    assert os.listdir(tmp_path) == ["other"]
