@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.inputs import local_directories
+from kubectl_build.model.inputs import ArchiveContext, LayoutContext, local_directories
 from kubectl_build.model.request import BuildRequest, Output, OutputType
 from kubectl_build.session.auth import Auth
+from kubectl_build.session.content import ContentStores
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
 from kubectl_build.session.filesync import FileSync, LocalDir
 from kubectl_build.session.rpc import Attachable
+from kubectl_build.session.secrets import Secrets, check_secrets
 from kubectl_build.session.session import Session
+from kubectl_build.session.ssh_agents import open_agents
+from kubectl_build.session.upload import Upload
 
 _STDOUT = 1
 """The file descriptor of an output to "-"."""
@@ -25,18 +30,31 @@ class Services:
 
     shared_key: str
     attachables: Sequence[Attachable]
+    stores: Mapping[str, LayoutStore]
 
-    def session(self, *others: Attachable) -> Session:
-        """A new session with all that the build offers, and `others` for this solve alone."""
-        return Session(shared_key=self.shared_key, attachables=[*self.attachables, *others])
+    def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None) -> Session:
+        """A new session with all that the build offers, and `others` and content `stores` for this solve alone."""
+        found = {**self.stores, **(stores or {})}
+        content = [ContentStores(found)] if found else []
+        return Session(shared_key=self.shared_key, attachables=[*self.attachables, *content, *others])
 
 
 @asynccontextmanager
 async def open_services(request: BuildRequest, *, keychain: Keychain, shared_key: str) -> AsyncIterator[Services]:
-    """Get ready what daemons may ask for. Raises UsageError for what cannot be read."""
+    """Get ready what daemons may ask for, and start ssh agents for key files. Raises UsageError for what cannot be read."""
     named = local_directories(request.context, request.dockerfile, request.named_contexts)
     directories = {name: LocalDir(path) for name, path in named.items()}
-    yield Services(shared_key=shared_key, attachables=[FileSync(directories), Auth(keychain)])
+    attachables: list[Attachable] = [FileSync(directories), Auth(keychain)]
+    check_secrets(request.secrets)
+    if request.secrets:
+        attachables.append(Secrets(request.secrets))
+    if isinstance(request.context, ArchiveContext):
+        attachables.append(Upload({request.context.id: request.context.file}))
+    layouts = {f"oci:{c.id}": LayoutStore(c.path, read_only=True) for c in request.named_contexts.values() if isinstance(c, LayoutContext)}
+    async with AsyncExitStack() as stack:
+        if request.ssh:
+            attachables.append(await stack.enter_async_context(open_agents(request.ssh)))
+        yield Services(shared_key=shared_key, attachables=attachables, stores=layouts)
 
 
 def export_targets(outputs: Sequence[Output]) -> dict[int, ExportTarget]:

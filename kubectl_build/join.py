@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from kubectl_build.builder.spec import RegistrySettings
 from kubectl_build.buildkit.response import DESCRIPTOR, DIGEST, NAME, encode_descriptor, parse_descriptor, raw_descriptor
-from kubectl_build.buildkit.solve import SolveResult
-from kubectl_build.daemons import Link
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Sink
-from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.pools import Route
 from kubectl_build.registry.client import RegistryTrust
 from kubectl_build.registry.index import Child, IndexDocument, merge_index
 from kubectl_build.registry.publish import publish_index
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """One pool's share of a build that succeeded.
-
-    `index` is the bytes of the index it made, None where it made a lone manifest; `provenance` is by the keys of --metadata-file.
-    """
-
-    link: Link
-    platforms: tuple[Platform, ...]
-    result: SolveResult
-    index: bytes | None
-    provenance: JsonObject = field(default_factory=dict)
+from kubectl_build.share import Share
 
 
 def join_shares(platforms: Sequence[Platform], shares: Sequence[Share]) -> IndexDocument:

@@ -13,24 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kubectl_build.attachables import Services, export_targets, open_services
+from kubectl_build.attachables import Services, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
 from kubectl_build.buildkit.fetch import fetch_dockerfile
 from kubectl_build.buildkit.llb import result_needs
-from kubectl_build.buildkit.provenance import read_provenance
-from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response, parse_descriptor
-from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
+from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response
+from kubectl_build.buildkit.solve import attached
 from kubectl_build.buildkit.subrequest import CallResult, run_call
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
-from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError, ungrouped
+from kubectl_build.errors import ConnectionLost, UsageError, ungrouped
 from kubectl_build.held import held
-from kubectl_build.join import Share, index_response, join_shares, publish
+from kubectl_build.join import index_response, join_shares, publish
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
 from kubectl_build.model.inputs import Dockerfile, LocalContext
-from kubectl_build.model.json import JsonObject
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import BuildRequest, OutputType
@@ -49,9 +47,9 @@ from kubectl_build.plan import (
 )
 from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
-from kubectl_build.session.filesend import FileSend
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, session_shared_key
+from kubectl_build.share import LinkCheck, Share, solve_job, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
 T = TypeVar("T")
@@ -213,7 +211,7 @@ class _Work:
             plan = await self._decide(link, result)
             return False
 
-        await self._run(link, plan_job(self.request, self.platforms), check)
+        await solve_job(plan_job(self.request, self.platforms), link, check, services=self.services, emit=self.emit)
         return plan
 
     def _show(self, plan: Plan) -> None:
@@ -264,45 +262,8 @@ class _Work:
                     hint="cross-compile, add a node of that architecture, or: kubectl buildkit create NAME --qemu-install",
                 )
 
-    async def _solve(
-        self,
-        link: Link,
-        platforms: Sequence[Platform],
-        check: Callable[[Link, gateway_pb2.Result], Awaitable[bool]],
-        *,
-        pools: Sequence[str],
-    ) -> Share:
-        """Build `platforms` on one of `pools`, of which the others build the rest."""
-        shared = len(pools) > 1
-        job = build_job(self.request, platforms if self.request.platforms else (), pool=link.pool, pools=pools)
-        result = await self._run(link, job, lambda answer: check(link, answer), label=link.pool if shared else "")
-        if result is None:
-            raise ProtocolError("the build ended without a result")
-        index = None
-        if shared and (self.request.pushes or NAME in result.response):
-            descriptor = parse_descriptor(result.response)
-            index = await link.client.read_content(descriptor.digest) if descriptor.is_index else None
-        provenance = await self._provenance(link, result.ref)
-        return Share(link=link, platforms=tuple(platforms), result=result, index=index, provenance=provenance)
-
-    async def _provenance(self, link: Link, ref: str) -> JsonObject:
-        if not self.request.metadata_provenance:
-            return {}
-        try:
-            return dict(await read_provenance(link.client, ref, full=self.request.metadata_provenance == "max"))
-        except (ConnectionLost, ProtocolError) as error:
-            self.emit(Note(text=f"the provenance is not in the metadata: {error.message}", level="warning"))
-            return {}
-
-    async def _run(self, link: Link, job: SolveJob, check: Check, *, label: str = "") -> SolveResult | None:
-        send = FileSend(export_targets(self.request.exported) if job.exporters else {})
-        session = self.services.session(*([send] if job.exporters else []))
-        try:
-            async with attached(link.client, session):
-                return await run_solve(link.client, session, job, check=check, emit=self.emit, pool=label)
-        except ConnectionLost as error:
-            error.final |= send.irrevocable
-            raise
+    async def _solve(self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str]) -> Share:
+        return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit)
 
     def _refuse_split_files(self, plan: Plan) -> None:
         for output in self.request.outputs:
