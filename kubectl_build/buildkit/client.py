@@ -258,6 +258,10 @@ async def _first_answer(client: BuildkitClient, failure: Callable[[], KubectlBui
     try:
         await client.healthy(deadline=60.0)
     except ConnectionLost as error:
+        if isinstance(error.__cause__, grpc.aio.AioRpcError) and error.__cause__.code() is grpc.StatusCode.UNIMPLEMENTED:
+            stranger = DialError(f"what answers there is no BuildKit daemon: {error.__cause__.details()}")
+            stranger.final = True
+            raise stranger from error
         raise failure() or DialError(error.message, hint=error.hint) from error
 
 
