@@ -1,1 +1,50 @@
-"""What the daemon may ask of a client, served inside Control.Session: a gRPC server on h2 and the services on it."""
+"""What the daemon may ask of a client, served inside Control.Session: a gRPC server on h2 and the services on it.
+
+As a library (docs/library.md) it is what `__all__` names; the modules behind it are imported when a name is first used. A service of one's
+own is an Attachable: method names and what answers them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubectl_build.session.auth import Auth
+    from kubectl_build.session.filesend import DirTarget, FileSend, FileTarget
+    from kubectl_build.session.filesync import FileSync, LocalDir
+    from kubectl_build.session.rpc import Attachable, RpcError
+    from kubectl_build.session.secrets import Secrets
+    from kubectl_build.session.session import Session
+    from kubectl_build.session.stream import ServerStream
+
+__all__ = [
+    "Attachable",
+    "Auth",
+    "DirTarget",
+    "FileSend",
+    "FileSync",
+    "FileTarget",
+    "LocalDir",
+    "RpcError",
+    "Secrets",
+    "ServerStream",
+    "Session",
+]
+
+_HOMES = {
+    "auth": ("Auth",),
+    "filesend": ("DirTarget", "FileSend", "FileTarget"),
+    "filesync": ("FileSync", "LocalDir"),
+    "rpc": ("Attachable", "RpcError"),
+    "secrets": ("Secrets",),
+    "session": ("Session",),
+    "stream": ("ServerStream",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
