@@ -1,0 +1,114 @@
+"""Tokens fetched from this machine for a daemon, as BuildKit's own client does (session/auth/authprovider).
+
+A login is tried by POST (oauth2), then by GET where the server knows no POST; nobody's token is asked for by GET.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from yarl import URL
+
+from kubectl_build.errors import RegistryError
+from kubectl_build.model.credentials import Credentials
+from kubectl_build.model.tokens import Token, TokenRequest
+from kubectl_build.registry.answers import refusal
+from kubectl_build.registry.authorization import forbidden_target, is_local
+from kubectl_build.registry.http import Http, RegistryTrust, Response, RetryPolicy, open_http
+
+DEFAULT_EXPIRY: Final = 60
+"""Seconds that a token counts as good where its server does not say (BuildKit and the token specification)."""
+
+_CLIENT_ID: Final = "buildkit-client"
+_NO_POST: Final = (401, 404, 405)  # JFrog Artifactory, GCR, and those that say what they mean
+
+
+class RegistryTokens:
+    """A TokenFetcher that connects directly, or by the environment's proxies. `trust` is how a registry's servers are reached, by host."""
+
+    def __init__(self, trust: Mapping[str, RegistryTrust] | None = None, *, retry: RetryPolicy | None = None) -> None:
+        self._trust = dict(trust or {})
+        self._retry = retry or RetryPolicy()
+
+    async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
+        """TokenFetcher.fetch. The realm comes from the registry by way of the daemon, so it must be one that may get the login."""
+        trust = self._trust.get(request.host, RegistryTrust())
+        realm = _realm(request, trust)
+        login = credentials if credentials is not None and credentials.secret else None
+        async with open_http(request.host, trust=trust, dial=None, retry=self._retry) as http:
+            response = await _ask(http, realm, request, login)
+        if response.status != 200:
+            actions = "pull,push" if any("push" in scope.rpartition(":")[2] for scope in request.scopes) else "pull"
+            raise refusal(response, request.host, request.repository or "*", actions, logged_in=login is not None)
+        return _read(response, request)
+
+
+async def _ask(http: Http, realm: URL, request: TokenRequest, login: Credentials | None) -> Response:
+    if login is not None:
+        response = await http.send("POST", realm, headers={}, body=_form(request, login), form=True)
+        if response.status not in _NO_POST or (response.status == 405 and not login.username):
+            return response
+    query = [("scope", scope) for scope in request.scopes]
+    if request.service:
+        query.insert(0, ("service", request.service))
+    headers = {"Authorization": _basic(login)} if login is not None else {}
+    return await http.send("GET", realm.extend_query(query), headers=headers)
+
+
+def _form(request: TokenRequest, login: Credentials) -> bytes:
+    form = {"client_id": _CLIENT_ID, "service": request.service}
+    if request.scopes:
+        form["scope"] = " ".join(request.scopes)
+    if login.username:
+        form |= {"grant_type": "password", "username": login.username, "password": login.secret}
+    else:
+        form |= {"grant_type": "refresh_token", "refresh_token": login.secret}
+    return urlencode(form).encode()
+
+
+def _basic(login: Credentials) -> str:
+    return "Basic " + base64.b64encode(f"{login.username}:{login.secret}".encode()).decode()
+
+
+def _realm(request: TokenRequest, trust: RegistryTrust) -> URL:
+    """The token server's URL. Raises RegistryError for one that the registry may not send our login to."""
+    plain = trust.http or trust.insecure or is_local(URL(f"//{request.host}").host or "")
+    try:
+        realm = URL(request.realm)
+        problem = forbidden_target(realm, URL(f"{'http' if plain else 'https'}://{request.host}"))
+    except ValueError:
+        realm, problem = URL(), "it is not a URL"
+    if problem:
+        raise RegistryError(f'registry "{request.host}" names the token server "{request.realm[:256]}", which gets no login: {problem}')
+    return realm
+
+
+def _read(response: Response, request: TokenRequest) -> Token:
+    try:
+        document = json.loads(response.body)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        value = document.get("access_token") or document.get("token")
+        if isinstance(value, str) and value and value.isascii() and value.isprintable():
+            expires = document.get("expires_in")
+            return Token(
+                value=value,
+                expires_in=expires if isinstance(expires, int) and expires > 0 else DEFAULT_EXPIRY,
+                issued_at=_seconds(document.get("issued_at")),
+            )
+    raise RegistryError(f'the token server {response.url.host} of registry "{request.host}" answered no token')
+
+
+def _seconds(text: Any) -> int:
+    """A time of RFC 3339 as seconds since 1970, 0 where it is none: the daemon then counts from now."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return 0
+    return max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()))
