@@ -310,10 +310,14 @@ class _Work:
         return BuildResult(
             digest=digest,
             image_id=response.get(CONFIG_DIGEST) or digest,
-            metadata={**decode_response(response), **provenance, BUILD_REF: f"{self.request.builder}/{first.link.name}/{first.result.ref}"},
+            metadata={**decode_response(response), **provenance, BUILD_REF: f"{self._where(first.link)}/{first.result.ref}"},
             places=places,
             pushed=self.request.names if self.request.pushes else (),
         )
+
+    def _where(self, link: Link) -> str:
+        """Builder and node as they stand in a build's reference; a daemon by address has buildx's names for such."""
+        return f"{self.request.builder}/{link.name}" if link.pod and link.node else "remote/remote0"
 
     def _place(self, plan: Plan, platform: Platform, solved: Sequence[Share]) -> PlatformPlace:
         link = next(share.link for share in solved if platform in share.platforms)
