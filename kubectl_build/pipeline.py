@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from kubectl_build.attachables import Services, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
+from kubectl_build.buildkit.build import solve_job
 from kubectl_build.buildkit.fetch import fetch_dockerfile
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response
@@ -49,7 +50,7 @@ from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, session_shared_key
-from kubectl_build.share import LinkCheck, Share, solve_job, solve_share
+from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
 T = TypeVar("T")
@@ -211,7 +212,7 @@ class _Work:
             plan = await self._decide(link, result)
             return False
 
-        await solve_job(plan_job(self.request, self.platforms), link, check, services=self.services, emit=self.emit)
+        await solve_job(plan_job(self.request, self.platforms), link.client, check, services=self.services, emit=self.emit)
         return plan
 
     def _show(self, plan: Plan) -> None:

@@ -10,12 +10,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
-from kubectl_build.attachables import export_targets, open_services
-from kubectl_build.buildkit.attrs import build_job
+from kubectl_build.attachables import open_services
+from kubectl_build.buildkit.build import solve_request
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.buildkit.solve import SolveJob, SolveResult, attached, run_solve
 from kubectl_build.errors import ProtocolError, UsageError
@@ -28,7 +28,6 @@ from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import BuildRequest, CacheEntry, Output
 from kubectl_build.model.stream import Dialer
 from kubectl_build.proto import gateway_pb2
-from kubectl_build.session.filesend import FileSend
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import session_shared_key
 from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
@@ -104,11 +103,9 @@ class Daemon:
         Logins are those of `keychain`, by default docker's configuration. Raises SolveError when a step or the frontend fails,
         RegistryError, UsageError for what cannot be read, ContextChanged.
         """
-        job = build_job(request, request.platforms)
-        job = replace(job, attrs={**job.attrs, **(attrs or {})})
         shared_key = await asyncio.to_thread(_shared_key, request)
         async with open_services(request, keychain=keychain or _docker_logins(), shared_key=shared_key) as services:
-            return await self.solve(job, services.session(FileSend(export_targets(request.exported))), emit=emit)
+            return await solve_request(request, self.client, request.platforms, _go_on, services=services, emit=emit, attrs=attrs)
 
     async def solve(self, job: SolveJob, session: Session, *, emit: Sink = ignore) -> SolveResult:
         """Run one solve and serve `session` to the daemon meanwhile; a session is for one solve.

@@ -1,0 +1,79 @@
+"""A request on one daemon: its solve, with the local caches and places for results that are on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kubectl_build.attachables import Services, export_targets
+from kubectl_build.buildkit.attrs import build_job
+from kubectl_build.buildkit.caches import cache_exports, cache_imports
+from kubectl_build.buildkit.client import BuildkitClient
+from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
+from kubectl_build.errors import ConnectionLost, ProtocolError
+from kubectl_build.layout.cache import open_local_caches, record_local_caches
+from kubectl_build.layout.store import LayoutStore
+from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.platform import Platform
+from kubectl_build.model.request import BuildRequest
+from kubectl_build.session.filesend import ExportTarget, FileSend
+
+
+async def solve_request(
+    request: BuildRequest,
+    client: BuildkitClient,
+    platforms: Sequence[Platform],
+    check: Check,
+    *,
+    services: Services,
+    emit: Sink,
+    pool: str = "",
+    pools: Sequence[str] = (),
+    attrs: Mapping[str, str] | None = None,
+) -> SolveResult:
+    """Build `platforms` of `request` (empty: the daemon's own) as `pool` of `pools`; `attrs` go to the frontend over all others.
+
+    Raises what run_solve raises, and UsageError for a local cache that cannot be used.
+    """
+    exports = cache_exports(request, pool, pools)
+    caches = await asyncio.to_thread(open_local_caches, cache_imports(request, pools), exports)
+    for text in caches.skipped:
+        emit(Note(text=text, level="warning"))
+    job = build_job(request, platforms, pool=pool, pools=pools, imports=caches.imports)
+    result = await solve_job(
+        replace(job, attrs={**job.attrs, **(attrs or {})}, cache_exports=caches.exports),
+        client,
+        check,
+        services=services,
+        emit=emit,
+        targets=export_targets(request.exported),
+        stores=caches.stores,
+        label=pool if len(pools) > 1 else "",
+    )
+    if result is None:
+        raise ProtocolError("the build ended without a result")
+    await asyncio.to_thread(record_local_caches, exports, result.response)
+    return result
+
+
+async def solve_job(
+    job: SolveJob,
+    client: BuildkitClient,
+    check: Check,
+    *,
+    services: Services,
+    emit: Sink,
+    targets: Mapping[int, ExportTarget] | None = None,
+    stores: Mapping[str, LayoutStore] | None = None,
+    label: str = "",
+) -> SolveResult | None:
+    """Run `job` with a session of its own: results go to `targets`, by the exporter's number. None when `check` ended it."""
+    send = FileSend(targets or {})
+    session = services.session(*([send] if targets else []), stores=stores)
+    try:
+        async with attached(client, session):
+            return await run_solve(client, session, job, check=check, emit=emit, pool=label)
+    except ConnectionLost as error:
+        error.final |= send.irrevocable
+        raise
