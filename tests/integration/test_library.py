@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_build.buildkit import BuildEvent, Daemon, Output, OutputType, Secret, StatusUpdate, open_daemon
+from kubectl_build.buildkit import BuildEvent, CacheEntry, Daemon, Output, OutputType, Secret, StatusUpdate, open_daemon
 from kubectl_build.errors import SolveError, UsageError
 
 pytestmark = pytest.mark.integration
@@ -158,6 +159,62 @@ async def test_build_that_fails_raises_with_the_dockerfile_lines(address: str, a
             await daemon.build(app)
 
     assert [text for _, text, marked in caught.value.sources[0].lines if marked] == ["COPY missing /"]
+
+
+def runnable(app: Path, step: str, *options: str) -> None:
+    """Make `app` an image in which /cp can run, from this machine's own, with `step` as its arguments."""
+    libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/cp"], capture_output=True, text=True, check=True).stdout)
+    for path in ("/bin/cp", *libraries):
+        shutil.copy(path, app)
+    loader = next(Path(path).name for path in libraries if "/ld-" in path)
+    command = json.dumps([f"/{loader}", "--library-path", "/", "/cp", *step.split()])
+    (app / "Dockerfile").write_text(
+        f"FROM scratch AS all\nCOPY . /\nRUN {' '.join(options)} {command}\nFROM scratch\nCOPY --from=all /told /\n"
+    )
+
+
+async def test_build_gives_a_secret_to_its_step(address: str, app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIBRARY_TOKEN", "hush")
+    runnable(app, "/run/secrets/token /told", "--mount=type=secret,id=token")
+
+    async with open_daemon(address) as daemon:
+        await build(daemon, app, tmp_path / "out", secrets=[Secret(id="token", env="LIBRARY_TOKEN")])
+
+    assert (tmp_path / "out" / "told").read_text() == "hush"
+
+
+async def test_build_that_is_cancelled_stops_in_the_daemon(address: str, app: Path, tmp_path: Path) -> None:
+    runnable(app, "/dev/zero /dev/null", f"--mount=type=tmpfs,target=/{os.urandom(4).hex()}")
+    runs = asyncio.Event()
+
+    def watch(event: BuildEvent) -> None:
+        if isinstance(event, StatusUpdate) and any("RUN" in step.name and step.started for step in event.vertexes):
+            runs.set()
+
+    async with open_daemon(address) as daemon:
+        work = asyncio.create_task(build(daemon, app, tmp_path / "out", emit=watch))
+        await asyncio.wait_for(runs.wait(), 30)
+        assert len(await daemon.client.history(active_only=True)) == 1
+        work.cancel()
+        await asyncio.wait([work], timeout=30)
+
+        assert work.cancelled()
+        assert await daemon.client.history(active_only=True) == []
+
+
+async def test_build_with_a_local_cache_writes_it_and_reads_it(address: str, app: Path, tmp_path: Path) -> None:
+    events: list[BuildEvent] = []
+    cache = tmp_path / "cache"
+
+    async with open_daemon(address) as daemon:
+        await build(daemon, app, tmp_path / "out", cache_to=[CacheEntry(type="local", attrs={"dest": str(cache)})])
+        reads = [CacheEntry(type="local", attrs={"src": str(cache)})]
+        await build(daemon, app, tmp_path / "out", cache_from=reads, emit=events.append)
+
+    entry = json.loads((cache / "index.json").read_text())["manifests"][0]
+    names = {step.name for event in events if isinstance(event, StatusUpdate) for step in event.vertexes}
+    assert any(name.startswith("importing cache manifest from local") for name in names), names
+    assert (cache / "blobs" / entry["digest"].replace(":", "/")).is_file()
 
 
 async def test_build_of_what_is_not_there_names_it(address: str, app: Path, tmp_path: Path) -> None:
