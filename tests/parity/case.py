@@ -9,16 +9,14 @@ from pathlib import Path
 
 
 class Kind(StrEnum):
-    """What a build leaves behind, and so what is compared."""
+    """Where a build leaves its result. What is below `{out}` and on stdout is compared for every kind."""
 
     PUSHED = "pushed"
     """An image in the registry: manifests and indexes byte for byte. Adds the flags that push."""
     ATTESTED = "attested"
     """As PUSHED, but attestations are compared without times, ids and names, which differ between any two builds."""
-    FILES = "files"
-    """What is below `{out}`: names, modes, owners, times, links and contents; archives byte for byte."""
-    STDOUT = "stdout"
-    """What was printed on stdout, and the exit code."""
+    OUTPUT = "output"
+    """Nothing in the registry, and no flags are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ class Case:
     """One build. In `args`, `before`, `context`, `stdin` and the values of `env` these stand for what differs or is not known before:
 
     {work} the case's directory, {http} the URL of its www, {registry} host:port, {tool} a word of the tool, {name} an image name
-    of the tool's own, {out} a directory of the tool's own, {docker} the tool's docker config, {agent} the socket of an ssh agent.
+    of the tool's own, {out} a directory of the tool's own, {docker} the tool's docker config, {agent} the socket of an ssh agent,
+    {digest} what `prepare` wrote into the file `digest` of the case's directory.
     """
 
     name: str

@@ -93,13 +93,10 @@ def _evidence(rig: Rig, case: Case, tool: Tool, done: Done) -> Evidence:
     registry = Registry(url=f"https://{cluster.registry}", user=cluster.user, password=cluster.password, ca=cluster.ca)
     repository = rig.repository(case, tool)
     words = rig.words(case, tool)
+    own = f"{cluster.registry}/{repository}"
+    rest = evidence.of_output(rig.out(case, tool), done.stdout, (words["name"], own, words["out"]))
     if case.kind is Kind.PUSHED:
-        return evidence.of_pushed(registry, repository, rig.run)
+        return evidence.of_pushed(registry, repository, rig.run).beside(rest)
     if case.kind is Kind.ATTESTED:
-        return evidence.of_attested(registry, repository, rig.run, f"{cluster.registry}/{repository}")
-    if case.kind is Kind.FILES:
-        return evidence.of_directory(rig.out(case, tool))
-    said = done.stdout.decode(errors="replace")
-    for name in ("name", "out"):
-        said = said.replace(words[name], name)
-    return evidence.of_text("stdout", said)
+        return evidence.of_attested(registry, repository, rig.run, own).beside(rest)
+    return rest

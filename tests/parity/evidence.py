@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,15 @@ Lines = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`digest` stands for all of the result."""
+    """`digest` stands for all of the result but for what `rest` stands for."""
 
     digest: str
     lines: Callable[[], Lines] = field(repr=False, compare=False)
+    rest: str = ""
+
+    def beside(self, other: Evidence) -> Evidence:
+        """The two together, known by the digest of the first."""
+        return Evidence(self.digest, lambda: {**self.lines(), **other.lines()}, other.digest)
 
 
 def differences(one: Evidence, other: Evidence) -> list[str]:
@@ -45,11 +50,6 @@ def differences(one: Evidence, other: Evidence) -> list[str]:
 def sha256(data: bytes) -> str:
     """A digest as registries write it."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def of_text(name: str, text: str) -> Evidence:
-    """A text, compared line by line."""
-    return Evidence(sha256(text.encode()), lambda: {f"{name}:{number}": line for number, line in enumerate(text.splitlines(), 1)})
 
 
 def of_lines(lines: Lines) -> Evidence:
@@ -134,24 +134,50 @@ def tar_lines(data: bytes, name: str) -> dict[str, str]:
     return lines
 
 
-def of_directory(root: Path) -> Evidence:
-    """All below a directory."""
-    lines = {}
+def of_output(root: Path, stdout: bytes, own: Sequence[str]) -> Evidence:
+    """All below a directory, and what was printed; the words of `own`, in this order, are the tool's and say nothing."""
+
+    def same(data: bytes) -> bytes:
+        for number, word in enumerate(own):
+            data = data.replace(word.encode(), b"OWN-%d" % number)
+        return data
+
+    lines: dict[str, str] = {}
     inodes: dict[int, str] = {}
     for folder, folders, files in os.walk(root):
         for entry in sorted((*folders, *files)):
             path = Path(folder, entry)
             name = str(path.relative_to(root))
             first = inodes.setdefault(path.lstat().st_ino, name)
-            lines[name] = _facts(path) + (f" same file as {first}" if first != name else "")
+            if entry == METADATA:
+                lines |= _metadata_lines(same(path.read_bytes()))
+            else:
+                lines[name] = _facts(path) + (f" same file as {first}" if first != name else "")
+    printed = same(stdout)
+    lines["stdout"] = sha256(printed)
 
-    def with_archives() -> Lines:
-        inside: dict[str, str] = {}
+    def in_detail() -> Lines:
+        detailed = dict(lines)
         for archive in root.rglob("*.tar"):
-            inside |= tar_lines(archive.read_bytes(), str(archive.relative_to(root)))
-        return lines | inside
+            detailed |= tar_lines(archive.read_bytes(), str(archive.relative_to(root)))
+        text = printed.decode(errors="replace").splitlines()
+        return detailed | {f"stdout:{number}": line for number, line in enumerate(text, 1)}
 
-    return Evidence(of_lines(lines).digest, with_archives)
+    return Evidence(of_lines(lines).digest, in_detail)
+
+
+METADATA = "metadata.json"
+"""The name of a --metadata-file among the outputs."""
+
+
+def _metadata_lines(data: bytes) -> dict[str, str]:
+    """What both tools write; each has keys of its own besides, and names the build."""
+    return {
+        line: text
+        for key, value in json.loads(data).items()
+        if key.startswith(("containerimage.", "image."))
+        for line, text in flat(f"{METADATA} {key}", value).items()
+    }
 
 
 def _facts(path: Path) -> str:
@@ -162,5 +188,5 @@ def _facts(path: Path) -> str:
     marks = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in sorted(os.listxattr(path, follow_symlinks=False))}
     facts = f"{stat.filemode(info.st_mode)} {info.st_uid}:{info.st_gid} {marks or ''}"
     if kind == stat.S_IFREG:
-        return f"{facts} {info.st_mtime_ns} {info.st_size} {sha256(path.read_bytes())}"
+        return f"{facts} {info.st_size} {sha256(path.read_bytes())}"
     return facts

@@ -108,6 +108,7 @@ class Rig:
             "name": f"{self.cluster.registry}/{self.repository(case, tool)}:{self.run}",
             "docker": str(tool.docker),
             "agent": str(self.agent),
+            "digest": digest.read_text() if (digest := work / "digest").exists() else "",
         }
 
     def out(self, case: Case, tool: Tool) -> Path:

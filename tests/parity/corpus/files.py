@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.cluster.images.layers import Tree
+from tests.cluster.images.oci import Image, Layout, Platform
 
 _THEN = 1_700_000_000
 """The time of everything that has one: a server tells it, and a git commit's digest has it."""
@@ -67,3 +71,20 @@ def write_repository(target: Path, content: Mapping[str, str], *, tag: str = "v1
     git("add", ".")
     git("commit", "-q", "-m", "second")
     git("checkout", "-q", "main")
+
+
+def write_layout(target: Path, tags: tuple[str, ...], content: Mapping[str, str]) -> str:
+    """Make an OCI layout with one image of two platforms under each tag; returns the digest of its index."""
+    target.mkdir()
+    layout = Layout.create(target)
+    tree = Tree()
+    for name, text in content.items():
+        tree.file(name, text)
+    layer = layout.layer(tree)
+    images = [Image(platform=Platform("linux", arch), layers=[layer], config={"Env": [f"ARCH={arch}"]}) for arch in ("amd64", "arm64")]
+    layout.add("example.com/made", tags, images)
+    index = json.loads((target / "index.json").read_text())
+    for entry, tag in zip(index["manifests"], tags, strict=True):
+        entry["annotations"] = {"org.opencontainers.image.ref.name": tag}  # in a layout of one image the tag alone is its name
+    (target / "index.json").write_text(json.dumps(index))
+    return str(index["manifests"][0]["digest"])

@@ -97,8 +97,8 @@ ADD packed.tar.gz /gz/
 ADD packed.tar.xz /xz/
 ADD packed.tar.bz2 /bz2/
 ADD not-a-tar.gz /kept/
-ADD {http}/file.txt /url/
-ADD --checksum=sha256:2d8c2f6d978ca21712b5f6de36c9d31fa8e96a4fa5d8ff8b0188dfb9e7c171bb {http}/packed.tar.gz /url/
+ADD {http}/packed.tar.gz /url/
+ADD --checksum=sha256:c5acc4ae7d85cda11df11e6bc0c06ab55bffbd2b3db121d0a9e3ebb98bd98cac {http}/file.txt /url/
 ADD --unpack=true {http}/packed.tar.gz /unpacked/
 ADD --keep-git-dir=false {http}/repo.git#main:sub /git/
 """

@@ -1,0 +1,136 @@
+"""Several platforms: where `docker buildx build` has one daemon that emulates, and `kubectl build` has two pools or crosses."""
+
+from __future__ import annotations
+
+from tests.parity.case import Case, Kind
+from tests.parity.corpus.flags import SCANNER
+
+_SIX = "linux/386,linux/amd64,linux/arm/v6,linux/arm/v7,linux/arm64,windows/amd64"
+_BOTH = ("--platform", "linux/amd64,linux/arm64")
+_RUN = """\
+FROM busybox
+ARG TARGETPLATFORM TARGETARCH
+RUN uname -m >/machine && echo "$TARGETPLATFORM" >/platform
+COPY . /ctx/
+RUN cat /ctx/a /machine >/both
+LABEL arch=$TARGETARCH
+"""
+_CROSS = """\
+FROM --platform=$BUILDPLATFORM busybox AS build
+ARG TARGETOS TARGETARCH TARGETVARIANT
+RUN echo "for $TARGETOS $TARGETARCH $TARGETVARIANT" >/made
+FROM scratch AS release-linux
+COPY --from=build /made /made
+FROM mcr.microsoft.com/windows/nanoserver:1809 AS release-windows
+COPY --from=build /made /made.txt
+FROM release-$TARGETOS
+"""
+_WINDOWS = """\
+FROM mcr.microsoft.com/windows/nanoserver:1809
+USER ContainerAdministrator
+WORKDIR C:\\\\app
+COPY a dir/ C:/app/
+COPY a file\\\\with\\\\backslashes
+ENV A=%PATH%
+ENTRYPOINT ["a.exe"]
+"""
+_FILES = {"a": "a\n", "dir/b": "b\n"}
+_ANNOTATIONS = (
+    *("--annotation", "manifest:on=all", "--annotation", "manifest[linux/arm64]:on=arm", "--annotation", "index:on=index"),
+    *("--annotation", "manifest-descriptor:on=both", "--annotation=manifest-descriptor[linux/amd64]:on=amd"),
+)
+
+
+def _files(name: str, shows: str, output: str) -> Case:
+    """A result of both pools on the client's machine."""
+    args = (*_BOTH, "-t", "example.com/parity/pools:1", "-o", output)
+    return Case(name=name, shows=shows, dockerfile=_RUN, files=_FILES, args=args, kind=Kind.OUTPUT)
+
+
+CASES: tuple[Case, ...] = (
+    Case(name="pools", shows="an index of two pools, steps run on each", dockerfile=_RUN, files=_FILES, args=_BOTH),
+    Case(
+        name="pools-order",
+        shows="platforms in the order asked for, as separate flags",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=("--platform=linux/arm64", "--platform", "linux/amd64"),
+    ),
+    Case(
+        name="pools-annotations", shows="two pools, annotations of every kind", dockerfile=_RUN, files=_FILES, args=(*_BOTH, *_ANNOTATIONS)
+    ),
+    Case(
+        name="pools-provenance",
+        shows="two pools, provenance mode=max",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=(*_BOTH, "--provenance=mode=max"),
+        kind=Kind.ATTESTED,
+    ),
+    Case(
+        name="pools-sbom",
+        shows="two pools, SBOM and provenance",
+        dockerfile=_RUN,
+        files={**_FILES, **SCANNER},
+        before=((*_BOTH, "-f", "Scanner", "-t", "{registry}/parity/{tool}/scanner:pools", "--push", "."),),
+        args=(*_BOTH, "--sbom=generator={registry}/parity/{tool}/scanner:pools", "--provenance=true"),
+        kind=Kind.ATTESTED,
+    ),
+    Case(
+        name="pools-zstd",
+        shows="two pools, zstd and Docker's media types off",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=(*_BOTH, "-t", "{name}", "-o", "type=image,push=true,rewrite-timestamp=true,compression=zstd,oci-mediatypes=true"),
+    ),
+    Case(
+        name="pools-docker-mediatypes",
+        shows="two pools, Docker's manifest list",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=(*_BOTH, "-t", "{name}", "-o", "type=image,push=true,rewrite-timestamp=true,oci-mediatypes=false"),
+    ),
+    Case(
+        name="pools-inline-cache",
+        shows="two pools, inline cache in each config",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=(*_BOTH, "--cache-to", "type=inline"),
+    ),
+    _files("pools-oci", "two pools into one OCI archive", "type=oci,dest={out}/image.tar,rewrite-timestamp=true"),
+    _files("pools-oci-directory", "two pools into one OCI layout", "type=oci,tar=false,dest={out}/layout,rewrite-timestamp=true"),
+    _files("pools-local", "two pools into one directory", "type=local,dest={out}/files"),
+    _files("pools-tar", "two pools into one tar", "type=tar,dest={out}/files.tar"),
+    Case(
+        name="one-of-two",
+        shows="one platform that is not the daemon's",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=("--platform=linux/arm64",),
+    ),
+    Case(
+        name="environment-platform",
+        shows="DOCKER_DEFAULT_PLATFORM",
+        dockerfile=_RUN,
+        files=_FILES,
+        env={"DOCKER_DEFAULT_PLATFORM": "linux/arm64"},
+    ),
+    Case(
+        name="single-index",
+        shows="one platform as an index",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=("--build-arg=BUILDKIT_MULTI_PLATFORM=1",),
+    ),
+    Case(
+        name="cross", shows="six platforms crossed on one, Windows among them", dockerfile=_CROSS, files=_FILES, args=("--platform", _SIX)
+    ),
+    Case(
+        name="emulated",
+        shows="steps of a platform that no node runs",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=("--platform=linux/s390x,linux/arm/v7,linux/amd64",),
+    ),
+    Case(name="windows", shows="a Windows image", dockerfile=_WINDOWS, files=_FILES, args=("--platform=windows/amd64",)),
+)
