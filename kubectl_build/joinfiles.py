@@ -1,0 +1,264 @@
+"""File outputs of a build over several pools, joined into what one daemon would have written: one archive, one layout, one tar.
+
+Each pool sends its share as an archive into a private temporary directory beside the output's place. When all have come they are joined;
+until then, and when anything fails, nothing of the output is to be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from kubectl_build.buildkit.response import DESCRIPTOR, encode_descriptor, parse_descriptor
+from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.fsutil.receive import remove_others
+from kubectl_build.layout.archive import ArchiveReader, Blob, archive
+from kubectl_build.layout.cache import children
+from kubectl_build.layout.index import IMAGE_NAME, REF_NAME, EntryName, image_name, named_entries, new_index, put_entry, tag_name
+from kubectl_build.layout.store import LayoutStore, unwritable
+from kubectl_build.layout.trees import joined_trees
+from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST
+from kubectl_build.model.gojson import marshal
+from kubectl_build.model.json import JsonObject
+from kubectl_build.model.platform import Platform
+from kubectl_build.model.request import BuildRequest, Output, OutputType
+from kubectl_build.registry.index import Child, IndexDocument, merge_index
+from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
+from kubectl_build.session.outputfile import OutputFile
+from kubectl_build.session.threads import in_thread
+
+_STDOUT: Final = 1
+_CREATED: Final = "org.opencontainers.image.created"
+_OF_THE_ENTRY: Final = (IMAGE_NAME, REF_NAME, _CREATED)
+_STEPS_AT_ONCE: Final = 16
+_MANIFESTS: Final = (MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST)
+
+
+def pool_request(request: BuildRequest) -> BuildRequest:
+    """`request` as each of several pools is to be asked: an OCI layout is sent as an archive, which tells exporters apart and needs no
+    answer for each megabyte. The exporters keep their numbers. Raises UsageError for an output that only one pool can write."""
+    for output in request.exported:
+        if output.type is OutputType.DOCKER:
+            raise UsageError(
+                "output type docker holds one platform, and this build makes several",
+                hint="use type=oci for all platforms in one file, or name one platform",
+            )
+    return replace(request, outputs=tuple(_as_archive(output) if output.is_layout else output for output in request.outputs))
+
+
+def _as_archive(output: Output) -> Output:
+    return replace(output, attrs={name: value for name, value in output.attrs.items() if name != "tar"})
+
+
+class JoinedFiles:
+    """The outputs of one build, by the exporter's number. Made by `joined_files`."""
+
+    def __init__(self, outputs: Sequence[Output], folders: Mapping[int, Path]) -> None:
+        self._outputs = outputs
+        self._folders = folders
+        self._pools: list[str] = []
+        self._seen: dict[int, set[str]] = {}
+
+    def targets(self, pool: str) -> dict[int, ExportTarget]:
+        """Where `pool` is to send its share: for its FileSend, anew for each try."""
+        if pool not in self._pools:
+            self._pools.append(pool)
+        found: dict[int, ExportTarget] = {}
+        for number, output in enumerate(self._outputs):
+            if number in self._folders:
+                found[number] = FileTarget(self._part(number, pool))
+            elif output.type is OutputType.LOCAL and output.dest is not None:
+                mirror = output.attrs.get("mode") == "delete"
+                seen = self._seen.setdefault(number, set()) if mirror else None
+                found[number] = DirTarget(output.dest, mirror=mirror, seen=seen)
+        return found
+
+    async def finish(self, platforms: Sequence[Platform]) -> dict[int, IndexDocument]:
+        """Write every output, when all pools have sent their shares; return the index of each that is an image.
+
+        `platforms` are the build's, in the order in which they were asked for. Each output appears whole or not at all. Raises
+        ProtocolError when a share is missing or is not what was asked for, UsageError when an output cannot be written.
+        """
+        made: dict[int, IndexDocument] = {}
+        for number, output in enumerate(self._outputs):
+            if number in self._folders:
+                parts = [self._part(number, pool) for pool in self._pools]
+                missing = [pool for pool, part in zip(self._pools, parts, strict=True) if not part.exists()]
+                if missing:
+                    raise ProtocolError(f"the builder for {missing[0]} sent nothing for the output {output.dest}")
+                if output.type is OutputType.TAR:
+                    await _drive(_write(joined_trees(parts), _dest(output)))
+                else:
+                    image = await in_thread(_join, parts, platforms)
+                    await _drive(_write_layout(image, Path(str(output.dest))) if output.is_layout else _write_archive(image, _dest(output)))
+                    made[number] = image.document
+            elif number in self._seen:
+                await in_thread(remove_others, str(output.dest), self._seen[number])
+        return made
+
+    def _part(self, number: int, pool: str) -> Path:
+        return self._folders[number] / f"{self._pools.index(pool)}.tar"
+
+
+@asynccontextmanager
+async def joined_files(outputs: Sequence[Output]) -> AsyncIterator[JoinedFiles]:
+    """Get places for the shares of `outputs` (a request's `exported`), which are gone afterwards. Raises UsageError."""
+    folders: dict[int, Path] = {}
+    try:
+        for number, output in enumerate(outputs):
+            if output.dest is not None and output.type in (OutputType.TAR, OutputType.OCI):
+                folders[number] = _folder(output.dest)
+        yield JoinedFiles(outputs, folders)
+    finally:
+        for folder in folders.values():
+            await in_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _folder(dest: str) -> Path:
+    """A private directory for an output's shares: on its own file system, where there is room for it, if it is a file or directory."""
+    path = os.path.realpath(dest)
+    try:
+        if dest == "-" or (os.path.exists(path) and stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR)):
+            parent = tempfile.gettempdir()
+        else:
+            parent = os.path.dirname(path)
+            os.makedirs(parent, mode=0o755, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".kubectl-build-", dir=parent))
+    except OSError as exc:
+        raise unwritable(Path(dest), exc) from exc
+
+
+def _dest(output: Output) -> str | int:
+    return _STDOUT if output.dest in ("-", None) else str(output.dest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Image:
+    """An image made of several archives: its index, the descriptor of that with its annotations, its names, and all blobs."""
+
+    document: IndexDocument
+    descriptor: JsonObject
+    names: tuple[EntryName, ...]
+    blobs: Mapping[str, Blob] = field(repr=False)
+
+
+def _join(parts: Sequence[Path], platforms: Sequence[Platform]) -> _Image:
+    readers = [ArchiveReader(part) for part in parts]
+    document = merge_index(platforms, [_child(reader) for reader in readers])
+    descriptor: JsonObject = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
+    annotations: dict[str, str] = {}
+    for reader in readers:
+        found = reader.entries[0].get("annotations") or {}
+        created = max(annotations.get(_CREATED, ""), found.get(_CREATED, ""))
+        if _is_index(reader.entries[0]):
+            annotations.update(found)
+        annotations.update({_CREATED: created} if created else {})
+    descriptor["annotations"] = {name: value for name, value in annotations.items() if name not in (IMAGE_NAME, REF_NAME)}
+    named = [(entry.get("annotations") or {}).get(IMAGE_NAME) for entry in readers[0].entries]
+    return _Image(
+        document=document,
+        descriptor=descriptor,
+        names=tuple(image_name(name) for name in named if name),
+        blobs=_collect(document, readers),
+    )
+
+
+def _child(reader: ArchiveReader) -> Child:
+    entry = reader.entries[0]
+    annotations = {name: value for name, value in (entry.get("annotations") or {}).items() if name not in _OF_THE_ENTRY}
+    raw = {**entry, "annotations": annotations}
+    index = reader.document(entry["digest"]) if _is_index(entry) else None
+    return Child(descriptor=parse_descriptor({DESCRIPTOR: encode_descriptor(raw)}), raw_descriptor=raw, index=index)
+
+
+def _is_index(descriptor: JsonObject) -> bool:
+    return descriptor.get("mediaType") in (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST)
+
+
+def _collect(document: IndexDocument, readers: Sequence[ArchiveReader]) -> dict[str, Blob]:
+    """Everything that the index leads to. What a pool sent beside it, its own index, is left out."""
+    found = {document.digest: Blob(size=len(document.data), chunks=lambda: (document.data,))}
+    pending = children(document.data, document.digest)
+    while pending:
+        descriptor = pending.pop()
+        digest = str(descriptor.get("digest"))
+        if digest in found:
+            continue
+        reader = next((reader for reader in readers if digest in reader.blobs), None)
+        if reader is None or reader.blobs[digest].size != descriptor.get("size"):
+            raise ProtocolError(f"the builders' archives do not have {digest}, which their image needs")
+        found[digest] = reader.blobs[digest]
+        if descriptor.get("mediaType") in _MANIFESTS:
+            pending += children(reader.document(digest), digest)
+    return found
+
+
+def _write_archive(image: _Image, dest: str | int) -> Generator[None, None, None]:
+    index = marshal(new_index(named_entries(image.descriptor, image.names)))
+    return _write(archive(index, image.blobs), dest)
+
+
+def _write(pieces: Iterable[bytes], dest: str | int) -> Generator[None, None, None]:
+    output = OutputFile(dest)
+    try:
+        output.open()
+        for piece in pieces:
+            output.write([piece])
+            yield
+        output.commit()
+    finally:
+        output.close()
+
+
+def _write_layout(image: _Image, dest: Path) -> Generator[None, None, None]:
+    """Add `image` to the layout at `dest` under its names, else as "latest". Blobs that are new are removed again when that fails."""
+    store = LayoutStore(dest)
+    new: list[str] = []
+    made = not dest.exists()
+    try:
+        for digest, blob in image.blobs.items():
+            if (found := store.info(digest)) is not None and found.size == blob.size:
+                store.touch(digest)
+                continue
+            writer = store.writer(digest)
+            try:
+                writer.open()
+                for chunk in blob.chunks():
+                    writer.write(chunk)
+                    yield
+                if writer.commit(blob.size, digest):
+                    new.append(digest)
+            finally:
+                writer.close()
+        put_entry(dest, image.descriptor, image.names or (tag_name("latest"),))
+    except BaseException:
+        for digest in new:
+            store.delete(digest)
+        if made:
+            shutil.rmtree(dest, ignore_errors=True)
+        raise
+
+
+async def _drive(work: Generator[None, None, None]) -> None:
+    """Run `work` in threads, some pieces at a time, so that a cancellation ends it soon and cleans up."""
+    try:
+        while await in_thread(_advance, work):
+            pass
+    finally:
+        await in_thread(work.close)
+
+
+def _advance(work: Generator[None, None, None]) -> bool:
+    for _ in range(_STEPS_AT_ONCE):
+        try:
+            next(work)
+        except StopIteration:
+            return False
+    return True
