@@ -115,7 +115,8 @@ class BuildRequest:
     `attests` maps "sbom" or "provenance" to its options as BuildKit takes them (CSV); `add_hosts` are "name=ip"; `network` is "", "none" or
     "host"; `shm_size` is in bytes; `ulimits` are "name=soft:hard"; `resources` maps frontend attributes (memory, cpuquota, ...) to their
     values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete;
-    `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance.
+    `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance; `source_policy` is BuildKit's source
+    policy as JSON, "" for none.
     """
 
     context: Context
@@ -146,6 +147,7 @@ class BuildRequest:
     vcs: Mapping[str, str] = field(default_factory=dict)
     call: Call | None = None
     metadata_provenance: str = ""
+    source_policy: str = ""
     builder: str = "buildkit"
     emulation: Emulation = Emulation.AUTO
     auth_via: AuthVia = AuthVia.CLUSTER
