@@ -1,169 +1,228 @@
-"""`kubectl build`: from flags to a BuildRequest, from a BuildResult to words and files."""
+"""`kubectl build`: from flags to a BuildRequest, checked before anything is asked of the cluster."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kubectl_build.cli.environment import builder_name, docker_proxies, source_policy
 from kubectl_build.cli.files import check_result_file, forget_result
+from kubectl_build.cli.flags import BuildFlags, GroupedCommand, PlanFormat, ProgressMode, ignored_flags, with_build_flags
+from kubectl_build.cli.inputs import Inputs, open_inputs, parse_context_names
 from kubectl_build.cli.kubeflags import with_cluster_flags
-from kubectl_build.cli.options import check_outputs, parse_build_args, parse_labels, parse_output, parse_tags, with_push
+from kubectl_build.cli.options.annotations import parse_annotations
+from kubectl_build.cli.options.arguments import (
+    add_environment,
+    parse_build_args,
+    parse_labels,
+    parse_tags,
+    platforms_of,
+    read_build_args,
+)
+from kubectl_build.cli.options.attests import parse_attests
+from kubectl_build.cli.options.caches import parse_caches, with_credentials, with_inline
+from kubectl_build.cli.options.calls import parse_call, parse_policy, refuse_policy
+from kubectl_build.cli.options.limits import (
+    parse_add_hosts,
+    parse_entitlements,
+    parse_network,
+    parse_resources,
+    parse_shm_size,
+    parse_ulimits,
+)
+from kubectl_build.cli.options.outputs import check_destinations, check_outputs, parse_output, refuse_load, with_push
+from kubectl_build.cli.options.secrets import parse_secrets, parse_ssh
+from kubectl_build.cli.remote import is_git_over_ssh
+from kubectl_build.cli.vcs import vcs_info
 from kubectl_build.errors import UsageError
-from kubectl_build.model.inputs import Dockerfile, LocalContext
+from kubectl_build.model.inputs import Dockerfile, LocalContext, local_directories
 from kubectl_build.model.kubeflags import KubeFlags
-from kubectl_build.model.platform import Platform, normalize, parse_platforms
-from kubectl_build.model.request import BuildRequest, Emulation, OutputType
+from kubectl_build.model.request import BuildRequest, OutputType
+from kubectl_build.transport.addresses import parse_address
 
-DEFAULT_BUILDER = "buildkit"
-
-
-class ProgressMode(StrEnum):
-    """Values of --progress."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    TTY = "tty"
-    QUIET = "quiet"
-    RAWJSON = "rawjson"
-
-
-class PlanFormat(StrEnum):
-    """Values of --plan."""
-
-    TABLE = "table"
-    JSON = "json"
-
+if TYPE_CHECKING:  # what draws is not imported for --help
+    from kubectl_build.progress.display import Mode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
+# In buildx too "none" shows nothing, and "quiet" shows nothing but the image ID.
+_DISPLAYS: Mapping[ProgressMode, Mode] = {
+    ProgressMode.AUTO: "auto",
+    ProgressMode.NONE: "quiet",
+    ProgressMode.PLAIN: "plain",
+    ProgressMode.QUIET: "quiet",
+    ProgressMode.RAWJSON: "rawjson",
+    ProgressMode.TTY: "tty",
+}
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Docs: README.md and docs/ of kubectl-build.")
+BUILD_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 160}
+
+
+@app.command(cls=GroupedCommand, context_settings=BUILD_SETTINGS, epilog="Docs: README.md and docs/ of kubectl-build.")
 @with_cluster_flags
+@with_build_flags
 def build(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The build context: a directory.")],
-    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="Name of the image, REGISTRY/NAME:TAG; repeatable.")] = None,
-    file: Annotated[str | None, typer.Option("--file", "-f", help="The Dockerfile; PATH/Dockerfile by default.")] = None,
-    platform: Annotated[list[str] | None, typer.Option("--platform", help="Platforms to build for: comma list, repeatable.")] = None,
-    push: Annotated[bool, typer.Option("--push", help="Push the result: as --output=type=registry.")] = False,
-    load: Annotated[bool, typer.Option("--load", help="Not possible in a cluster: says what to use instead.")] = False,
-    registry_secret: Annotated[
-        list[str] | None, typer.Option("--registry-secret", help="Kubernetes secret with registry logins; repeatable.")
-    ] = None,
-    builder: Annotated[str | None, typer.Option("--builder", help="Name of the builder.", envvar="BUILDX_BUILDER")] = None,
-    build_arg: Annotated[list[str] | None, typer.Option("--build-arg", help="Build argument NAME=VALUE, or NAME; repeatable.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", help="Label of the image NAME=VALUE; repeatable.")] = None,
-    target: Annotated[str, typer.Option("--target", help="The stage to build.")] = "",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step again.")] = False,
-    pull: Annotated[bool, typer.Option("--pull", help="Ask the registries for base images even when they are cached.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the image ID, on stdout.")] = False,
-    output: Annotated[list[str] | None, typer.Option("--output", "-o", help="Where the result goes: type=TYPE,key=value.")] = None,
-    progress: Annotated[ProgressMode, typer.Option("--progress", help="How progress is shown.", envvar="BUILDKIT_PROGRESS")] = (
-        ProgressMode.AUTO
-    ),
-    iidfile: Annotated[Path | None, typer.Option("--iidfile", help="Write the image ID to this file.")] = None,
-    metadata_file: Annotated[Path | None, typer.Option("--metadata-file", help="Write what is known of the result here, as JSON.")] = None,
-    emulation: Annotated[Emulation, typer.Option("--emulation", help="Whether steps may run under QEMU.")] = Emulation.AUTO,
-    plan: Annotated[PlanFormat | None, typer.Option("--plan", help="Print which platform goes where and stop.", metavar="[=json]")] = None,
+    path: Annotated[str, typer.Argument(metavar="PATH | URL | -", help="The build context: directory, git or http URL, stdin.")],
     *,
+    flags: BuildFlags,
     kube_flags: KubeFlags,
 ) -> int:
     """Build an image from a Dockerfile with BuildKit pods in your cluster."""
-    if load:
-        raise UsageError(
-            "--load is not possible: there is no local image store in a cluster", hint="use --push, or -o type=docker,dest=FILE"
-        )
-    if "" in (registry_secret or ()):
+    environ = os.environ
+    mode, quiet = display_mode(flags, environ)
+    request = parse_request(flags, path, environ)
+    _check_files(request, flags)
+    named = parse_context_names(flags.build_context)
+    stdin = getattr(sys.stdin, "buffer", None)
+    with open_inputs(path, flags.file or None, named, ignore_file=flags.ignore_file or None, stdin=stdin) as inputs:
+        _check_default_policy(flags, inputs)
+        request = with_inputs(request, inputs, flags.file, environ)
+        if flags.iidfile is not None:
+            forget_result(flags.iidfile)
+        return _run(request, kube_flags, flags, mode=mode, quiet=quiet)
+
+
+def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool) -> int:
+    from kubectl_build.cli.run import run_build, run_call, run_plan
+
+    if flags.plan is not None:
+        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON)
+    if request.call is not None:
+        return run_call(request, kube_flags, mode=_DISPLAYS[mode])
+    return run_build(request, kube_flags, mode=_DISPLAYS[mode], quiet=quiet, iidfile=flags.iidfile, metadata_file=flags.metadata_file)
+
+
+def display_mode(flags: BuildFlags, environ: Mapping[str, str]) -> tuple[ProgressMode, bool]:
+    """How progress is shown, and whether only the image ID is printed. BUILDKIT_PROGRESS counts where the flags leave it open.
+
+    Raises UsageError.
+    """
+    mode, quiet = flags.progress, flags.quiet or flags.progress is ProgressMode.QUIET
+    if quiet:
+        if mode not in (ProgressMode.AUTO, ProgressMode.QUIET, ProgressMode.NONE):
+            raise UsageError(f"progress={mode} and quiet cannot be used together")
+        return ProgressMode.QUIET, True
+    said = environ.get("BUILDKIT_PROGRESS")
+    if mode is ProgressMode.AUTO and said:
+        if said not in tuple(ProgressMode):
+            raise UsageError(f'invalid progress mode "{said}" in BUILDKIT_PROGRESS', hint=f"modes are {', '.join(ProgressMode)}")
+        mode = ProgressMode(said)
+    return mode, False
+
+
+def parse_request(flags: BuildFlags, path: str, environ: Mapping[str, str]) -> BuildRequest:
+    """Understand all flags but those that name contexts and Dockerfiles: `with_inputs` puts these in. Raises UsageError, ConfigError."""
+    for text in ignored_flags(flags):
+        _warn(text)
+    if flags.load:
+        raise refuse_load("--load")
+    if "" in flags.registry_secret:
         raise UsageError("--registry-secret has no name", hint="see: kubectl get secrets")
-    outputs = tuple(o for text in output or () if (o := parse_output(text)) is not None)
-    tags = parse_tags(tag or ())
+    if flags.no_cache and flags.no_cache_filter:
+        raise UsageError("--no-cache and --no-cache-filter cannot currently be used together", hint="--no-cache is for all stages")
     request = BuildRequest(
-        context=LocalContext(_context(path)),
-        dockerfile=_in_directory(_dockerfile(path, file)),
-        tags=tags,
-        platforms=_platforms(platform or ()),
-        build_args=parse_build_args(build_arg or (), os.environ),
-        labels=parse_labels(label or ()),
-        target=target,
-        no_cache=no_cache,
-        pull=pull,
-        outputs=with_push(outputs) if push else outputs,
-        builder=builder or DEFAULT_BUILDER,
-        emulation=emulation,
-        registry_secrets=tuple(registry_secret or ()),
+        context=LocalContext(Path(path)),
+        dockerfile=Dockerfile(),
+        tags=parse_tags(flags.tag),
+        platforms=platforms_of(flags.platform, environ, platform.machine() or "amd64"),
+        labels=parse_labels(flags.label),
+        annotations=parse_annotations(flags.annotation),
+        attests=parse_attests(flags.attest, flags.provenance, flags.sbom),
+        target=flags.target,
+        no_cache=flags.no_cache,
+        no_cache_filter=tuple(stage for text in flags.no_cache_filter for stage in text.split(",")),
+        pull=flags.pull,
+        secrets=parse_secrets(flags.secret, environ),
+        call=parse_call(flags.call or flags.print_, check=flags.check),
+        builder=_builder(flags.builder, environ),
+        emulation=flags.emulation,
+        auth_via=flags.auth_via,
+        registry_secrets=tuple(flags.registry_secret),
+        source_policy=source_policy(environ),
     )
-    check_outputs(request.outputs, tags)
-    _check_files(request, iidfile, metadata_file)
-    from kubectl_build.cli.run import run_build, run_plan
-
-    if plan is not None:
-        return run_plan(request, kube_flags, as_json=plan is PlanFormat.JSON)
-    mode = ProgressMode.QUIET if quiet else progress
-    return run_build(request, kube_flags, mode=mode.value, quiet=quiet, iidfile=iidfile, metadata_file=metadata_file)
+    request = _with_steps(request, flags)
+    request = _with_outputs(request, flags)
+    return _with_environment(request, flags, path, environ)
 
 
-def _context(path: str) -> Path:
-    if path == "-" or "://" in path or path.startswith("git@"):
-        raise UsageError(
-            f'context "{path}" is not supported yet: only a directory is', hint="give the directory to build from, for example ."
-        )
-    context = Path(path)
-    if not context.exists():
-        raise UsageError(f'build context "{path}" does not exist', hint="give the directory to build from, for example .")
-    if not context.is_dir():
-        raise UsageError(f'build context "{path}" is not a directory', hint="give its directory, and the Dockerfile with -f")
-    if not os.access(context, os.R_OK | os.X_OK):
-        raise UsageError(f'build context "{path}" cannot be read', hint="check its permissions")
-    return context
+def _builder(flag: str, environ: Mapping[str, str]) -> str:
+    name = builder_name(flag, environ)
+    parse_address(name)
+    return name
 
 
-def _dockerfile(path: str, file: str | None) -> Path:
-    """The Dockerfile: -f from the working directory, else in the context under one of its two usual names."""
-    if file is not None:
-        found = Path(file)
-    else:
-        found = Path(path, "Dockerfile")
-        lower = Path(path, "dockerfile")
-        if not found.exists() and lower.exists():
-            found = lower
-    if not found.exists():
-        hint = "name it with -f FILE" if file is None else "paths of -f are looked up from the working directory"
-        raise UsageError(f'Dockerfile "{found}" does not exist', hint=hint)
-    if not found.is_file():
-        raise UsageError(f'Dockerfile "{found}" is not a file')
-    if not os.access(found, os.R_OK):
-        raise UsageError(f'Dockerfile "{found}" cannot be read', hint="check its permissions")
-    return found
+def _with_steps(request: BuildRequest, flags: BuildFlags) -> BuildRequest:
+    entitlements, _ = parse_entitlements(flags.allow)
+    return replace(
+        request,
+        entitlements=entitlements,
+        add_hosts=parse_add_hosts(flags.add_host),
+        network=parse_network(flags.network),
+        cgroup_parent=flags.cgroup_parent,
+        shm_size=parse_shm_size(flags.shm_size),
+        ulimits=parse_ulimits(flags.ulimit),
+        resources=parse_resources([*flags.old_limits, *flags.resource]),
+    )
 
 
-def _in_directory(file: Path) -> Dockerfile:
-    return Dockerfile(name=file.name, directory=file.absolute().parent)
+def _with_outputs(request: BuildRequest, flags: BuildFlags) -> BuildRequest:
+    outputs = tuple(parse_output(text) for text in flags.output if text)
+    outputs = with_push(outputs) if flags.push else outputs
+    check_outputs(outputs, request.tags, request.platforms)
+    _, allow_delete = parse_entitlements(flags.allow)
+    check_destinations(outputs, allow_delete=allow_delete, stdout_is_terminal=sys.stdout.isatty())
+    return replace(request, outputs=outputs)
 
 
-def _platforms(texts: list[str] | tuple[str, ...]) -> tuple[Platform, ...]:
-    if not texts and os.environ.get("DOCKER_DEFAULT_PLATFORM"):
-        texts = [os.environ["DOCKER_DEFAULT_PLATFORM"]]
-    if not texts:
-        return ()
-    machine = os.uname().machine if hasattr(os, "uname") else "amd64"
-    return parse_platforms(texts, local=normalize("linux", machine))
+def _with_environment(request: BuildRequest, flags: BuildFlags, path: str, environ: Mapping[str, str]) -> BuildRequest:
+    """Add what the environment has a say in: build arguments, logins of caches, an agent for a git context."""
+    arguments = {name: value for file in flags.build_arg_file for name, value in read_build_args(file, environ).items()}
+    arguments |= parse_build_args(flags.build_arg, environ)
+    ssh = flags.ssh
+    if not any(ssh) and is_git_over_ssh(path) and environ.get("SSH_AUTH_SOCK") and not os.path.isdir(path):
+        ssh = ["default"]
+    return replace(
+        request,
+        build_args=add_environment(arguments, environ, docker_proxies(environ)),
+        cache_from=with_credentials(parse_caches("--cache-from", flags.cache_from), environ, _warn),
+        cache_to=with_inline(with_credentials(parse_caches("--cache-to", flags.cache_to), environ, _warn), arguments),
+        ssh=parse_ssh(ssh, environ),
+    )
 
 
-def _check_files(request: BuildRequest, iidfile: Path | None, metadata_file: Path | None) -> None:
-    """Refuse, before anything starts, files that cannot be written in the end; an old image ID must not outlive a failed build."""
-    if iidfile is not None and any(o.type in (OutputType.LOCAL, OutputType.TAR) for o in request.outputs):
-        raise UsageError("--iidfile needs an image: a local or tar output has no ID")
-    for flag, file in (("--iidfile", iidfile), ("--metadata-file", metadata_file)):
+def with_inputs(request: BuildRequest, inputs: Inputs, file: str, environ: Mapping[str, str]) -> BuildRequest:
+    """Put the contexts in, with what git says about them. `file` is the value of --file."""
+    found = replace(request, context=inputs.context, dockerfile=inputs.dockerfile, named_contexts=inputs.named_contexts)
+    if not isinstance(inputs.context, LocalContext) or not inputs.own:
+        return found
+    directories = local_directories(inputs.context, inputs.dockerfile, inputs.named_contexts)
+    info = vcs_info(inputs.context.path, file or None, directories, environ, _warn)
+    return replace(found, vcs=info.attrs, labels={**request.labels, **info.labels})
+
+
+def _check_files(request: BuildRequest, flags: BuildFlags) -> None:
+    """Refuse, before anything starts, files that cannot be written in the end."""
+    if flags.iidfile is not None and any(o.type in (OutputType.LOCAL, OutputType.TAR) for o in request.outputs):
+        raise UsageError("local and tar exporters are incompatible with image ID file: --iidfile needs an image")
+    for flag, file in (("--iidfile", flags.iidfile), ("--metadata-file", flags.metadata_file)):
         if file is not None:
             check_result_file(flag, file)
-    for output in request.outputs:
-        if output.dest == "-" and output.type is not OutputType.LOCAL and sys.stdout.isatty():
-            raise UsageError(f"a {output.type} output would go to the terminal", hint=f"write to a file: -o type={output.type},dest=FILE")
-        if output.type is OutputType.DOCKER and len(request.platforms) > 1:
-            raise UsageError("output type docker holds one platform, and several are asked for", hint="use type=oci")
-    if iidfile is not None:
-        forget_result(iidfile)
+
+
+def _check_default_policy(flags: BuildFlags, inputs: Inputs) -> None:
+    """Refuse to build beside a policy that buildx would apply by itself, unless policies are switched off."""
+    dockerfile = inputs.dockerfile
+    off = parse_policy(flags.policy)
+    if not off and dockerfile.directory is not None and (dockerfile.directory / f"{dockerfile.name}.rego").exists():
+        raise refuse_policy(f'the policy "{dockerfile.name}.rego" beside the Dockerfile')
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

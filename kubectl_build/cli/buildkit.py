@@ -8,15 +8,17 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli.build import DEFAULT_BUILDER
+from kubectl_build.cli.build import BUILD_SETTINGS
 from kubectl_build.cli.build import build as build_command
+from kubectl_build.cli.environment import DEFAULT_BUILDER
+from kubectl_build.cli.flags import GroupedCommand
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.model.kubeflags import KubeFlags
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 _HELP = {"help_option_names": ["-h", "--help"]}
-app.command("build", context_settings=_HELP)(build_command)
+app.command("build", cls=GroupedCommand, context_settings=BUILD_SETTINGS)(build_command)
 
 
 class DryRun(StrEnum):

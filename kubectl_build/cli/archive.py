@@ -1,0 +1,81 @@
+"""A build context on stdin: what it is, and a copy of it in a file, so that it can be sent more than once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import BinaryIO
+
+from kubectl_build.errors import UsageError
+from kubectl_build.model.inputs import ArchiveContext
+
+_HEAD = 1024
+"""How many bytes tell an archive: two blocks of a tar."""
+_CHUNK = 1024 * 1024
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_COMPRESSED = (b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\x00", _ZSTD)
+
+
+def read_head(stream: BinaryIO) -> bytes:
+    """Read what `is_archive` looks at: fewer bytes than that only when the stream has no more."""
+    head = b""
+    while len(head) < _HEAD and (chunk := stream.read(_HEAD - len(head))):
+        head += chunk
+    return head
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether data that begins so is a tar, as it is or compressed, rather than a Dockerfile."""
+    if head.startswith(_COMPRESSED):
+        return True
+    block = head[: tarfile.BLOCKSIZE]
+    if block == tarfile.NUL * tarfile.BLOCKSIZE:
+        return True  # an empty tar
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
+
+
+def spool(head: bytes, stream: BinaryIO, file: Path) -> str:
+    """Copy `head` and the rest of `stream` to the new file `file`. Returns the digest of all bytes. Raises UsageError.
+
+    A MiB is held in memory at a time.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(file, "xb") as out:
+            chunk = head
+            while chunk:
+                digest.update(chunk)
+                out.write(chunk)
+                chunk = stream.read(_CHUNK)
+    except OSError as error:
+        raise UsageError(
+            f'stdin cannot be kept in "{file.parent}": {(error.strerror or str(error)).lower()}', hint="TMPDIR names another directory"
+        ) from error
+    return digest.hexdigest()
+
+
+def spool_archive(head: bytes, stream: BinaryIO, directory: Path) -> ArchiveContext:
+    """Copy an archive to a file in `directory`. One that zstd compressed is unpacked, since BuildKit does not know it there.
+
+    Raises UsageError, also when there is no program zstd.
+    """
+    file = directory / "context.tar"
+    if not head.startswith(_ZSTD):
+        return ArchiveContext(file=file, id=spool(head, stream, file))
+    program = shutil.which("zstd")
+    if program is None:
+        raise UsageError("the context on stdin is compressed with zstd, and there is no program zstd here", hint="compress it with gzip")
+    packed = directory / "context.tar.zst"
+    identity = spool(head, stream, packed)
+    run = subprocess.run([program, "-d", "-q", "-o", file, packed], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    packed.unlink()
+    if run.returncode:
+        raise UsageError(f"the context on stdin cannot be unpacked by zstd: {run.stderr.strip().splitlines()[-1:] or run.returncode}")
+    return ArchiveContext(file=file, id=identity)

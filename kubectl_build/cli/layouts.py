@@ -1,0 +1,75 @@
+"""`oci-layout://PATH[:TAG][@DIGEST]`: which image of an OCI layout directory is meant.
+
+Rules: docker/buildx util/ocilayout/parse.go and build/opt.go (resolveDigest), BuildKit client/ociindex.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from kubectl_build.errors import UsageError
+from kubectl_build.model.inputs import LayoutContext
+from kubectl_build.model.json import JsonObject
+
+PREFIX = "oci-layout://"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+"""Annotations of a manifest with its tag, the first one before the other."""
+
+
+def open_layout(text: str) -> LayoutContext:
+    """Resolve a reference to its digest. A tag that no manifest has means the only manifest of a layout.
+
+    Raises UsageError for a directory that is no layout, and for a tag or digest that names nothing.
+    """
+    path, tag, digest = split_layout(text)
+    manifests = _manifests(text, path)
+    if not digest:
+        digest = _resolve(text, manifests, tag)
+    identity = hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return LayoutContext(path=path, digest=digest, id=identity)
+
+
+def split_layout(text: str) -> tuple[Path, str, str]:
+    """Split a reference into directory, tag ("latest" where neither is said) and digest ("" where none is). Raises UsageError."""
+    path, tag, digest = text.removeprefix(PREFIX), "", ""
+    before, at, after = path.rpartition("@")
+    if at and ":" in after:
+        if not _DIGEST.fullmatch(after):
+            raise UsageError(f'"{text}": "{after}" is not a digest', hint="write sha256: and 64 hexadecimal digits")
+        path, digest = before, after
+    before, colon, after = path.rpartition(":")
+    if colon and _TAG.fullmatch(after):
+        path, tag = before, after
+    if not path:
+        raise UsageError(f'"{text}" names no directory', hint=f"write {PREFIX}PATH[:TAG]")
+    return Path(path), tag or ("" if digest else "latest"), digest
+
+
+def _manifests(text: str, path: Path) -> list[JsonObject]:
+    try:
+        document = json.loads((path / "index.json").read_bytes())
+        found = document["manifests"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'"{text}": "{path}" is not an OCI layout, it has no index.json that can be read') from error
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise UsageError(f'"{text}": "{path}/index.json" has no list of manifests')
+    return found
+
+
+def _resolve(text: str, manifests: list[JsonObject], tag: str) -> str:
+    named = (entry for name in _NAMES for entry in manifests if (entry.get("annotations") or {}).get(name) == tag)
+    found = next(named, manifests[0] if len(manifests) == 1 else None)
+    if found is None:
+        raise UsageError(
+            f'oci-layout reference "{text}" could not be resolved: of {len(manifests)} manifests none has the tag "{tag}"',
+            hint=f"name one: {PREFIX}PATH:TAG or {PREFIX}PATH@sha256:...",
+        )
+    digest = found.get("digest")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise UsageError(f'oci-layout reference "{text}" could not be resolved: its manifest has no valid digest')
+    return digest
