@@ -123,12 +123,12 @@ class Recorder:
     async def _read_file(self, request: gateway_pb2.ReadFileRequest, context: Any) -> Message:
         """Give a Dockerfile that is to be fetched; whoever looks beside it (buildx, for a policy) finds nothing."""
         if request.FilePath != "Dockerfile":
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.FilePath}: file does not exist")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.FilePath}: no such file or directory")
         return gateway_pb2.ReadFileResponse(Data=b"FROM scratch\n")
 
     async def _stat_file(self, request: gateway_pb2.ReadFileRequest, context: Any) -> Message:
         if request.FilePath != "Dockerfile":
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.FilePath}: file does not exist")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"{request.FilePath}: no such file or directory")
         return control_pb2.BytesMessage(data=fsutil_pb2.Stat(path="Dockerfile", size=13).SerializeToString())  # field 1 is the stat
 
     async def _return(self, _request: Message, context: Any) -> Message:
