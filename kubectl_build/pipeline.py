@@ -38,6 +38,7 @@ from kubectl_build.plan import (
     Mode,
     Plan,
     default_platform,
+    doubts,
     emulated,
     foreign_execs,
     is_single,
@@ -169,12 +170,16 @@ class _Work:
     services: Services
 
     async def solve_alone(self) -> tuple[Plan, list[Share]]:
-        """Plan and build in one solve on the only pool that comes into question. Raises _Elsewhere when that is another one."""
+        """Plan and build in one solve on the only pool that comes into question. Raises _Elsewhere when that is another one,
+        or may be."""
         plan = Plan(assignments=())
 
         async def check(link: Link, result: gateway_pb2.Result) -> bool:
             nonlocal plan
-            plan = await self._decide(link, result)
+            needs = result_needs(result, self.platforms, link.own)
+            if doubts(self.platforms, needs, link.pool, self.pools.candidates, self.request.emulation):
+                raise _Elsewhere
+            plan = await self._decide(link, needs, {})
             if plan.pools != (link.pool,):
                 raise _Elsewhere
             self._show(plan)
@@ -205,15 +210,25 @@ class _Work:
 
     async def plan(self, link: Link) -> Plan:
         """Ask the frontend, through the pool of `link`, what the build runs, and decide. Leaves no trace in the builder's history."""
-        plan = Plan(assignments=())
+        candidates, emulation = self.pools.candidates, self.request.emulation
+        needs = await self._needs(link, self.platforms)
+        elsewhere = {
+            pool: await self._needs(link, platforms, elsewhere=Platform("linux", pool))
+            for pool, platforms in doubts(self.platforms, needs, link.pool, candidates, emulation).items()
+        }
+        return await self._decide(link, needs, elsewhere)
+
+    async def _needs(self, link: Link, platforms: Sequence[Platform], *, elsewhere: Platform | None = None) -> dict[Platform, Needs]:
+        """What the build of `platforms` runs on the pool of `link`, or would run `elsewhere`: that pool may not even exist yet."""
+        needs: dict[Platform, Needs] = {}
 
         async def check(result: gateway_pb2.Result) -> bool:
-            nonlocal plan
-            plan = await self._decide(link, result)
+            needs.update(result_needs(result, platforms, elsewhere or link.own))
             return False
 
-        await solve_job(plan_job(self.request, self.platforms), link.client, check, services=self.services, emit=self.emit)
-        return plan
+        job = plan_job(self.request, platforms, build_platform=elsewhere)
+        await solve_job(job, link.client, check, services=self.services, emit=self.emit)
+        return needs
 
     def _show(self, plan: Plan) -> None:
         """Tell the plan before work begins, and mark each platform's steps with it."""
@@ -233,9 +248,8 @@ class _Work:
 
         return await self.retried(pool, attempt, first=link)
 
-    async def _decide(self, link: Link, result: gateway_pb2.Result) -> Plan:
-        needs = result_needs(result, self.platforms, link.own)
-        plan = make_plan(self.platforms, needs, link.pool, self.pools.candidates, self.request.emulation)
+    async def _decide(self, link: Link, needs: Mapping[Platform, Needs], elsewhere: Mapping[str, Mapping[Platform, Needs]]) -> Plan:
+        plan = make_plan(self.platforms, needs, link.pool, self.pools.candidates, self.request.emulation, elsewhere=elsewhere)
         for assignment in plan.assignments:
             if assignment.mode is Mode.QEMU:
                 await self._require_emulators(link, assignment.platform, needs[assignment.platform])
@@ -248,7 +262,7 @@ class _Work:
             refuse_windows(need)
             foreign = foreign_execs(need, link.pool, self.pools.candidates)
             if foreign and plan.mode(platform) is not Mode.QEMU:
-                changed = emulated(platform, foreign, link.pool, self.pools.candidates, self.request.emulation)
+                changed = emulated(platform, foreign, link.pool, self.request.emulation)
                 await self._require_emulators(link, platform, need)
                 self.emit(Note(text=f"{platform}: {changed.why}: these run under QEMU on {link.pool}", level="warning"))
 

@@ -133,14 +133,47 @@ def provisional_plan(platforms: Sequence[Platform], candidates: Candidates, emul
     return Plan(assignments=tuple(assignments), certain=False)
 
 
-def make_plan(
+def doubts(
     platforms: Sequence[Platform], needs: Mapping[Platform, Needs], asked: str, candidates: Candidates, emulation: Emulation
+) -> dict[str, tuple[Platform, ...]]:
+    """The other pools whose own LLB decides, with the platforms in question.
+
+    What runs for the asked pool's architecture may be of BUILDPLATFORM, and so native wherever it is built; or it is of a platform that
+    the Dockerfile names, and is emulated elsewhere. The asked pool's answer does not tell which.
+    """
+    found: dict[str, list[Platform]] = {}
+    if emulation is not Emulation.ALWAYS:
+        for platform in platforms:
+            foreign = foreign_execs(needs[platform], asked, candidates)
+            for arch in _running(foreign, asked, candidates):
+                if foreign_execs(needs[platform], arch, candidates):
+                    found.setdefault(arch, []).append(platform)
+    return {arch: tuple(names) for arch, names in found.items()}
+
+
+def make_plan(
+    platforms: Sequence[Platform],
+    needs: Mapping[Platform, Needs],
+    asked: str,
+    candidates: Candidates,
+    emulation: Emulation,
+    *,
+    elsewhere: Mapping[str, Mapping[Platform, Needs]] | None = None,
 ) -> Plan:
-    """Decide from the LLB that the pool `asked` answered. Raises UsageError for what cannot be built."""
-    return Plan(assignments=tuple(_assign(p, needs[p], asked, candidates, emulation) for p in platforms))
+    """Decide from the LLB that the pool `asked` answered, and for the `doubts` from what it is `elsewhere`, by pool.
+
+    Raises UsageError for what cannot be built.
+    """
+    assignments = []
+    for platform in platforms:
+        there = {pool: found[platform] for pool, found in (elsewhere or {}).items() if platform in found}
+        assignments.append(_assign(platform, needs[platform], asked, candidates, emulation, there))
+    return Plan(assignments=tuple(assignments))
 
 
-def _assign(platform: Platform, needs: Needs, asked: str, candidates: Candidates, emulation: Emulation) -> Assignment:
+def _assign(
+    platform: Platform, needs: Needs, asked: str, candidates: Candidates, emulation: Emulation, elsewhere: Mapping[str, Needs]
+) -> Assignment:
     foreign = foreign_execs(needs, asked, candidates)
     refuse_windows(needs)
     if not foreign:
@@ -148,10 +181,20 @@ def _assign(platform: Platform, needs: Needs, asked: str, candidates: Candidates
             return Assignment(platform=platform, mode=Mode.NATIVE, pool=asked, why=f"{asked} runs it")
         return Assignment(platform=platform, mode=Mode.CROSS, pool=asked, why=f"every step runs on {asked}")
     if emulation is not Emulation.ALWAYS:
-        for arch in candidates.architectures:
-            if arch != asked and all(runs_on(p, arch, arm32=candidates.arm32) for p in foreign):
+        running = _running(foreign, asked, candidates)
+        for arch in running:
+            if not foreign_execs(elsewhere.get(arch, needs), arch, candidates):
                 return Assignment(platform=platform, mode=Mode.NATIVE, pool=arch, why=f"its steps run on {arch}")
-    return emulated(platform, foreign, asked, candidates, emulation)
+        if running:
+            foreign = needs.execs  # each has a pool, but no pool has all
+    return emulated(platform, foreign, asked, emulation)
+
+
+def _running(foreign: Mapping[Platform, str], asked: str, candidates: Candidates) -> list[str]:
+    """The pools that run what the asked one does not."""
+    if not foreign:
+        return []
+    return [arch for arch in candidates.architectures if arch != asked and all(_is_native(p, arch, candidates) for p in foreign)]
 
 
 def foreign_execs(needs: Needs, pool: str, candidates: Candidates) -> dict[Platform, str]:
@@ -159,16 +202,18 @@ def foreign_execs(needs: Needs, pool: str, candidates: Candidates) -> dict[Platf
     return {p: command for p, command in needs.execs.items() if not runs_on(p, pool, arm32=candidates.arm32)}
 
 
-def emulated(platform: Platform, foreign: Mapping[Platform, str], pool: str, candidates: Candidates, emulation: Emulation) -> Assignment:
-    """The QEMU assignment of a platform, or UsageError where the user forbids emulation."""
-    names = ", ".join(str(p) for p in foreign)
+def emulated(platform: Platform, foreign: Mapping[Platform, str], pool: str, emulation: Emulation) -> Assignment:
+    """The QEMU assignment of a platform whose commands run on `foreign` platforms, which no pool runs all; UsageError where the user
+    forbids emulation."""
+    names = " and ".join(str(p) for p in foreign)
+    alone = "no node does" if len(foreign) == 1 else "no node runs all of these"
     if emulation is Emulation.NEVER:
-        command = next(iter(foreign.values()))
+        command = next((c for p, c in foreign.items() if native_architecture(p) != pool), "")
         raise UsageError(
-            f"platform {platform} cannot be built without emulation: its steps run on {names}, and no pool or node does ({_cut(command)})",
+            f"platform {platform} cannot be built without emulation: its steps run on {names}, and {alone} ({_cut(command)})",
             hint="add a node of that architecture, cross-compile (FROM --platform=$BUILDPLATFORM), or allow --emulation=auto",
         )
-    why = f"steps run on {names}, no node does" if emulation is Emulation.AUTO else f"steps run on {names}, --emulation=always"
+    why = f"steps run on {names}, {alone}" if emulation is Emulation.AUTO else f"steps run on {names}, --emulation=always"
     return Assignment(platform=platform, mode=Mode.QEMU, pool=pool, why=why)
 
 

@@ -49,9 +49,21 @@ def build_job(
     )
 
 
-def plan_job(request: BuildRequest, platforms: Sequence[Platform], *, shared_keys: Mapping[str, str] | None = None) -> SolveJob:
-    """What a daemon is told to plan: the same build, with nothing imported, attested, exported or remembered."""
+def plan_job(
+    request: BuildRequest,
+    platforms: Sequence[Platform],
+    *,
+    shared_keys: Mapping[str, str] | None = None,
+    build_platform: Platform | None = None,
+) -> SolveJob:
+    """What a daemon is told to plan: the same build, with nothing imported, attested, exported or remembered.
+
+    With `build_platform` it plans as a daemon of that platform would: a build argument BUILDPLATFORM goes before the daemon's own.
+    """
     attrs = frontend_attrs(request, platforms, shared_keys=shared_keys)
+    if build_platform is not None:
+        own = {"PLATFORM": str(build_platform), "OS": build_platform.os, "ARCH": build_platform.architecture, "VARIANT": ""}
+        attrs = {f"build-arg:BUILD{name}": value for name, value in own.items()} | attrs
     return SolveJob(
         frontend=frontend(request),
         attrs={name: value for name, value in attrs.items() if not name.startswith("attest:")},

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubectl_build.errors import UsageError
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, parse_platform
 from kubectl_build.model.request import Emulation
-from kubectl_build.plan import Candidates, Mode, default_platform, is_single, make_plan, planning_pool, provisional_plan
+from kubectl_build.plan import (
+    Candidates,
+    Mode,
+    default_platform,
+    doubts,
+    foreign_execs,
+    is_single,
+    make_plan,
+    planning_pool,
+    provisional_plan,
+)
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
@@ -74,8 +86,77 @@ def test_plan_run_for_windows_is_refused_in_words() -> None:
         modes({WINDOWS: runs(WINDOWS)}, "amd64", MIXED)
 
 
-def test_plan_steps_on_both_architectures_go_to_the_pool_that_the_target_needs() -> None:
-    assert modes({AMD64: runs(AMD64), ARM64: runs(AMD64, ARM64)}, "amd64", MIXED)["linux/arm64"] == "native arm64"
+BOTH_RUN = {AMD64: runs(AMD64), ARM64: runs(AMD64, ARM64)}
+"""What the amd64 pool says of a stage of BUILDPLATFORM with a RUN, and a RUN of the target; and of a stage of --platform=linux/amd64."""
+
+
+def test_plan_steps_on_both_architectures_are_in_doubt_for_the_pool_that_the_target_needs() -> None:
+    assert doubts((AMD64, ARM64), BOTH_RUN, "amd64", MIXED, Emulation.AUTO) == {"arm64": (ARM64,)}
+    assert doubts((AMD64, ARM64), BOTH_RUN, "amd64", MIXED, Emulation.ALWAYS) == {}
+    assert doubts((AMD64, ARM64), BOTH_RUN, "amd64", Candidates(nodes={"amd64": 1}), Emulation.AUTO) == {}
+    assert doubts((AMD64, ARM64), {AMD64: runs(AMD64), ARM64: runs(ARM64)}, "amd64", MIXED, Emulation.AUTO) == {}
+
+
+def test_plan_steps_of_build_and_target_platform_are_native_on_the_targets_pool() -> None:
+    plan = make_plan((AMD64, ARM64), BOTH_RUN, "amd64", MIXED, Emulation.AUTO, elsewhere={"arm64": {ARM64: runs(ARM64)}})
+
+    assert [(a.mode, a.pool) for a in plan.assignments] == [(Mode.NATIVE, "amd64"), (Mode.NATIVE, "arm64")]
+
+
+def test_plan_steps_of_two_literal_platforms_are_emulated_where_they_were_planned() -> None:
+    plan = make_plan((AMD64, ARM64), BOTH_RUN, "amd64", MIXED, Emulation.AUTO, elsewhere={"arm64": {ARM64: BOTH_RUN[ARM64]}})
+
+    assert [(a.mode, a.pool) for a in plan.assignments] == [(Mode.NATIVE, "amd64"), (Mode.QEMU, "amd64")]
+    assert plan.assignments[1].why == "steps run on linux/amd64 and linux/arm64, no node runs all of these"
+
+
+def test_plan_steps_of_two_literal_platforms_without_emulation_name_the_command_that_is_foreign() -> None:
+    with pytest.raises(UsageError, match=r"linux/amd64 and linux/arm64, and no node runs all of these \(/bin/sh -c make linux/arm64\)"):
+        make_plan((ARM64,), BOTH_RUN, "amd64", MIXED, Emulation.NEVER, elsewhere={"arm64": {ARM64: BOTH_RUN[ARM64]}})
+
+
+ARCHES = ("amd64", "arm64", "s390x")
+POOLS = st.lists(st.sampled_from(ARCHES), min_size=1, unique=True).map(tuple)
+TARGETS = st.lists(st.sampled_from((AMD64, I386, ARM64, ARMV7, PPC, WINDOWS)), min_size=1, unique=True).map(tuple)
+
+
+@st.composite
+def dockerfiles(draw: st.DrawFn) -> tuple[tuple[Platform, ...], dict[Platform, tuple[Platform | None, ...]]]:
+    """Platforms with what each one's commands are for: a platform that is named, or None for BUILDPLATFORM."""
+    targets = draw(TARGETS)
+    step = st.sampled_from((None, AMD64, I386, ARM64, ARMV7, PPC))
+    return targets, {target: draw(st.lists(step, max_size=3).map(tuple)) for target in targets}
+
+
+def on(pool: str, steps: tuple[Platform | None, ...]) -> Needs:
+    """What a daemon of `pool` answers."""
+    return runs(*(step or Platform("linux", pool) for step in steps))
+
+
+@given(dockerfiles(), POOLS, st.booleans(), st.sampled_from((Emulation.AUTO, Emulation.ALWAYS)))
+def test_plan_of_any_build_emulates_what_it_says_and_only_where_no_pool_runs_all(
+    built: tuple[tuple[Platform, ...], dict[Platform, tuple[Platform | None, ...]]],
+    pools: tuple[str, ...],
+    arm32: bool,
+    emulation: Emulation,
+) -> None:
+    targets, steps = built
+    candidates = Candidates(existing=pools, fixed=True, arm32=arm32)
+    asked = planning_pool(targets, candidates)
+    needs = {target: on(asked, steps[target]) for target in targets}
+    questions = doubts(targets, needs, asked, candidates, emulation)
+    elsewhere = {pool: {target: on(pool, steps[target]) for target in asking} for pool, asking in questions.items()}
+
+    plan = make_plan(targets, needs, asked, candidates, emulation, elsewhere=elsewhere)
+
+    def native(target: Platform, pool: str) -> bool:
+        return not foreign_execs(on(pool, steps[target]), pool, candidates)
+
+    for assignment in plan.assignments:
+        assert assignment.pool in (pools if emulation is Emulation.AUTO else (asked,))
+        assert native(assignment.platform, assignment.pool) == (assignment.mode is not Mode.QEMU)
+        if assignment.mode is Mode.QEMU and emulation is Emulation.AUTO:
+            assert not any(native(assignment.platform, pool) for pool in pools if pool != asked)
 
 
 def test_planning_pool_prefers_most_native_platforms_then_existing_then_amd64() -> None:
