@@ -161,6 +161,6 @@ CASES: tuple[Case, ...] = (
         name="resource",
         shows="--resource memory, cpu-quota, cpu-shares; --cgroup-parent",
         dockerfile="FROM busybox\nRUN echo limited >/limited\n",
-        args=("--resource", "memory=256m", "--resource", "cpu-quota=50000,cpu-period=100000", "--cgroup-parent", "parity"),
+        args=("--resource", "memory=256m", "--resource", "cpu-quota=50000", "--resource=cpu-period=100000", "--cgroup-parent", "parity"),
     ),
 )
