@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -57,7 +57,7 @@ class TokenRegistry:
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         async with aiohttp.ClientSession(auto_decompress=False) as client:
             headers = {name: value for name, value in request.headers.items() if name not in ("Authorization", "Transfer-Encoding")}
-            body: Any = await request.read()
+            body = io.BytesIO(await request.read())
             async with client.request(
                 request.method, f"http://{self.behind}{request.raw_path}", headers=headers, data=body, allow_redirects=False
             ) as answer:

@@ -2,6 +2,7 @@
 //
 //	probe file PATH...   for each file that is there its permissions and SHA-256
 //	probe env NAME...    for each variable that is set the SHA-256 of its value
+//	probe fail           nothing: it fails
 //	probe agent COUNT    what the agent of SSH_AUTH_SOCK answers on COUNT connections at once
 package main
 
@@ -41,6 +42,8 @@ func main() {
 		count, err := strconv.Atoi(os.Args[2])
 		check(err)
 		found = connections(count)
+	case "fail":
+		check(fmt.Errorf("told to fail"))
 	}
 	data, err := json.Marshal(found)
 	check(err)
