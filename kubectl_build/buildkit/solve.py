@@ -180,7 +180,6 @@ async def _frontend(
                 FrontendOpt={**job.attrs, **job.question},
                 allowResultReturn=True,
                 allowResultArrayRef=True,
-                CacheImports=[gateway_pb2.CacheOptionsEntry(Type=e.type, Attrs=dict(e.attrs)) for e in job.cache_imports],
             ),
         )
     except RpcFailure as failure:
