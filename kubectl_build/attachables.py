@@ -10,6 +10,7 @@ from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.inputs import ArchiveContext, LayoutContext, local_directories
 from kubectl_build.model.request import BuildRequest, Output, OutputType
+from kubectl_build.model.tokens import TokenFetcher
 from kubectl_build.session.auth import Auth
 from kubectl_build.session.content import ContentStores
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
@@ -40,11 +41,16 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(request: BuildRequest, *, keychain: Keychain, shared_key: str) -> AsyncIterator[Services]:
-    """Get ready what daemons may ask for, and start ssh agents for key files. Raises UsageError for what cannot be read."""
+async def open_services(
+    request: BuildRequest, *, keychain: Keychain, shared_key: str, tokens: TokenFetcher | None = None
+) -> AsyncIterator[Services]:
+    """Get ready what daemons may ask for, and start ssh agents for key files. Raises UsageError for what cannot be read.
+
+    With `tokens` registries' tokens are fetched here and logins stay here.
+    """
     named = local_directories(request.context, request.dockerfile, request.named_contexts)
     directories = {name: LocalDir(path) for name, path in named.items()}
-    attachables: list[Attachable] = [FileSync(directories), Auth(keychain)]
+    attachables: list[Attachable] = [FileSync(directories), Auth(keychain, tokens)]
     check_secrets(request.secrets)
     if request.secrets:
         attachables.append(Secrets(request.secrets))
@@ -58,13 +64,13 @@ async def open_services(request: BuildRequest, *, keychain: Keychain, shared_key
 
 
 def export_targets(outputs: Sequence[Output]) -> dict[int, ExportTarget]:
-    """Where the results of one solve go, by the exporter's number."""
+    """Where the results of one solve go, by the exporter's number; a directory with an OCI layout is a store, not a target."""
     return {number: target for number, output in enumerate(outputs) if (target := _target(output)) is not None}
 
 
 def _target(output: Output) -> ExportTarget | None:
-    if output.dest is None:
+    if output.dest is None or output.is_layout:
         return None
     if output.type is OutputType.LOCAL:
-        return DirTarget(output.dest)
+        return DirTarget(output.dest, mirror=output.attrs.get("mode") == "delete")
     return FileTarget(_STDOUT if output.dest == "-" else output.dest)

@@ -18,7 +18,7 @@ from kubectl_build.buildkit.attrs import build_job, plan_job
 from kubectl_build.buildkit.build import solve_job
 from kubectl_build.buildkit.fetch import fetch_dockerfile
 from kubectl_build.buildkit.llb import result_needs
-from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DIGEST, NAME, decode_response
+from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DESCRIPTOR, DIGEST, decode_response
 from kubectl_build.buildkit.solve import attached
 from kubectl_build.buildkit.subrequest import CallResult, run_call
 from kubectl_build.cluster.client import KubeClient
@@ -27,13 +27,15 @@ from kubectl_build.daemons import Link
 from kubectl_build.errors import ConnectionLost, UsageError, ungrouped
 from kubectl_build.held import held
 from kubectl_build.join import index_response, join_shares, publish
+from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
-from kubectl_build.model.inputs import Dockerfile, LocalContext
+from kubectl_build.model.inputs import LocalContext
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, qemu_name
-from kubectl_build.model.request import BuildRequest, OutputType
+from kubectl_build.model.request import AuthVia, BuildRequest
 from kubectl_build.model.result import BuildResult, PlatformPlace
+from kubectl_build.model.tokens import TokenFetcher
 from kubectl_build.plan import (
     Mode,
     Plan,
@@ -128,7 +130,10 @@ async def _prepared(
     async with AsyncExitStack() as stack:
         if request.dockerfile.url and (start or pools.runs(home)):
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
-        services = await stack.enter_async_context(open_services(request, keychain=keychain, shared_key=shared_key.result()()))
+        tokens = _token_fetcher() if request.auth_via is AuthVia.CLIENT else None
+        services = await stack.enter_async_context(
+            open_services(request, keychain=keychain, shared_key=shared_key.result()(), tokens=tokens)
+        )
         yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, home=home, services=services)
 
 
@@ -140,7 +145,13 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
         data = await fetch_dockerfile(link.client, session, request.dockerfile.url, emit=emit)
     with tempfile.TemporaryDirectory(prefix="kubectl-build-") as directory:
         (Path(directory) / "Dockerfile").write_bytes(data)
-        yield replace(request, dockerfile=Dockerfile(directory=Path(directory), separate=True))
+        yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=Path(directory), separate=True))
+
+
+def _token_fetcher() -> TokenFetcher:
+    from kubectl_build.registry.tokens import RegistryTokens  # its HTTP client is heavy, and few builds want it
+
+    return RegistryTokens()
 
 
 async def _find_pools(address: DaemonAddress | None, request: BuildRequest, kube: KubeClient | None, key: str, emit: Sink) -> Pools:
@@ -197,16 +208,25 @@ class _Work:
         async def attempt(link: Link) -> tuple[Plan, list[Share]]:
             plan = await self.plan(link)
             self._show(plan)
-            self._refuse_split_files(plan)
-            await self.pools.ensure(plan.pools)
+            if len(plan.pools) == 1:
+                return plan, [await self._share(plan, plan.pools[0], link if plan.pools[0] == self.home else None)]
+            return plan, await self._shares(plan, link)
+
+        return await self.retried(self.home, attempt)
+
+    async def _shares(self, plan: Plan, link: Link) -> list[Share]:
+        """Build on several pools at once, and join the files that they send; `link` is to the pool that has planned."""
+        work = replace(self, request=pool_request(self.request))
+        await self.pools.ensure(plan.pools)
+        async with joined_files(self.request.exported) as files:
             with ungrouped():
                 async with asyncio.TaskGroup() as group:
                     tasks = [
-                        group.create_task(self._share(plan, pool, link if pool == self.home else None), name=pool) for pool in plan.pools
+                        group.create_task(work._share(plan, pool, link if pool == self.home else None, files=files), name=pool)
+                        for pool in plan.pools
                     ]
-            return plan, [task.result() for task in tasks]
-
-        return await self.retried(self.home, attempt)
+            await files.finish(self.platforms)
+        return [task.result() for task in tasks]
 
     async def plan(self, link: Link) -> Plan:
         """Ask the frontend, through the pool of `link`, what the build runs, and decide. Leaves no trace in the builder's history."""
@@ -236,7 +256,7 @@ class _Work:
         for assignment in plan.assignments:
             self.emit(Placed(platform=str(assignment.platform), mode=assignment.mode.value, pool=assignment.pool))
 
-    async def _share(self, plan: Plan, pool: str, link: Link | None) -> Share:
+    async def _share(self, plan: Plan, pool: str, link: Link | None, *, files: JoinedFiles | None = None) -> Share:
         """One pool's part of a plan, on `link` first if there is one already."""
 
         async def check(link: Link, result: gateway_pb2.Result) -> bool:
@@ -244,7 +264,7 @@ class _Work:
             return True
 
         async def attempt(link: Link) -> Share:
-            return await self._solve(link, plan.platforms(pool), check, pools=plan.pools)
+            return await self._solve(link, plan.platforms(pool), check, pools=plan.pools, files=files)
 
         return await self.retried(pool, attempt, first=link)
 
@@ -277,16 +297,10 @@ class _Work:
                     hint="cross-compile, add a node of that architecture, or: kubectl buildkit create NAME --qemu-install",
                 )
 
-    async def _solve(self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str]) -> Share:
-        return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit)
-
-    def _refuse_split_files(self, plan: Plan) -> None:
-        for output in self.request.outputs:
-            if len(plan.pools) > 1 and output.type in (OutputType.TAR, OutputType.OCI, OutputType.DOCKER):
-                raise UsageError(
-                    f"output type {output.type} is written by one pool, and this build uses {' and '.join(plan.pools)}",
-                    hint="use --emulation=always for one pool, type=local, or build the platforms one by one",
-                )
+    async def _solve(
+        self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str], files: JoinedFiles | None = None
+    ) -> Share:
+        return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit, files=files)
 
     async def retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
         """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost.
@@ -314,7 +328,7 @@ class _Work:
         first, response = solved[0], dict(solved[0].result.response)
         if len(solved) > 1:
             response = {}
-            if self.request.pushes or all(NAME in share.result.response for share in solved):
+            if all(DESCRIPTOR in share.result.response for share in solved):
                 document = join_shares(self.platforms, solved)
                 if self.request.pushes:
                     route = await self.pools.route(first.link)

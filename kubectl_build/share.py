@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from kubectl_build.attachables import Services
 from kubectl_build.buildkit.build import solve_request
 from kubectl_build.buildkit.provenance import read_provenance
-from kubectl_build.buildkit.response import NAME, parse_descriptor
+from kubectl_build.buildkit.response import DESCRIPTOR, parse_descriptor
 from kubectl_build.buildkit.solve import SolveResult
 from kubectl_build.daemons import Link
 from kubectl_build.errors import ConnectionLost, ProtocolError
+from kubectl_build.joinfiles import JoinedFiles
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
@@ -46,17 +47,25 @@ async def solve_share(
     pools: Sequence[str],
     services: Services,
     emit: Sink,
+    files: JoinedFiles | None = None,
 ) -> Share:
-    """Build `platforms` on the daemon of `link`, which is of one of `pools`; the others build the rest.
+    """Build `platforms` on the daemon of `link`, which is of one of `pools`; the others build the rest, and `files` takes the shares.
 
-    Raises what run_solve raises, and UsageError for a local cache that cannot be used.
+    Raises what solve_request raises.
     """
-    asked = platforms if request.platforms else ()
     result = await solve_request(
-        request, link.client, asked, lambda answer: check(link, answer), services=services, emit=emit, pool=link.pool, pools=pools
+        request,
+        link.client,
+        platforms if request.platforms else (),
+        lambda answer: check(link, answer),
+        services=services,
+        emit=emit,
+        pool=link.pool,
+        pools=pools,
+        targets=files.targets(link.pool) if files else None,
     )
     index = None
-    if len(pools) > 1 and (request.pushes or NAME in result.response):
+    if len(pools) > 1 and DESCRIPTOR in result.response:
         descriptor = parse_descriptor(result.response)
         index = await link.client.read_content(descriptor.digest) if descriptor.is_index else None
     provenance = await _provenance(request, link, result.ref, emit)

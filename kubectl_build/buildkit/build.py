@@ -10,13 +10,16 @@ from kubectl_build.attachables import Services, export_targets
 from kubectl_build.buildkit.attrs import build_job
 from kubectl_build.buildkit.caches import cache_exports, cache_imports
 from kubectl_build.buildkit.client import BuildkitClient
+from kubectl_build.buildkit.response import NAME, raw_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
 from kubectl_build.errors import ConnectionLost, ProtocolError
 from kubectl_build.layout.cache import open_local_caches, record_local_caches
+from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest
+from kubectl_build.session.content import EXPORT_STORE
 from kubectl_build.session.filesend import ExportTarget, FileSend
 
 
@@ -31,15 +34,18 @@ async def solve_request(
     pool: str = "",
     pools: Sequence[str] = (),
     attrs: Mapping[str, str] | None = None,
+    targets: Mapping[int, ExportTarget] | None = None,
 ) -> SolveResult:
     """Build `platforms` of `request` (empty: the daemon's own) as `pool` of `pools`; `attrs` go to the frontend over all others.
 
-    Raises what run_solve raises, and UsageError for a local cache that cannot be used.
+    Results go to the request's outputs, or to `targets` by the exporter's number. Raises what run_solve raises, and UsageError for a local
+    cache or a layout directory that cannot be used.
     """
     exports = cache_exports(request, pool, pools)
     caches = await asyncio.to_thread(open_local_caches, cache_imports(request, pools), exports)
     for text in caches.skipped:
         emit(Note(text=text, level="warning"))
+    layout = await asyncio.to_thread(layout_output, request.exported)
     job = build_job(request, platforms, pool=pool, pools=pools, imports=caches.imports)
     result = await solve_job(
         replace(job, attrs={**job.attrs, **(attrs or {})}, cache_exports=caches.exports),
@@ -47,13 +53,15 @@ async def solve_request(
         check,
         services=services,
         emit=emit,
-        targets=export_targets(request.exported),
-        stores=caches.stores,
+        targets=export_targets(request.exported) if targets is None else targets,
+        stores={**caches.stores, **({EXPORT_STORE: layout} if layout else {})},
         label=pool if len(pools) > 1 else "",
     )
     if result is None:
         raise ProtocolError("the build ended without a result")
     await asyncio.to_thread(record_local_caches, exports, result.response)
+    if layout is not None:
+        await asyncio.to_thread(record_layout, layout, raw_descriptor(result.response), result.response.get(NAME, ""))
     return result
 
 
