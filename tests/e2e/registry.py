@@ -110,7 +110,7 @@ class Registry:
         """Read one image with all its layers."""
         manifest = self.manifest(repository, reference)
         config = json.loads(self.blob(repository, manifest.json["config"]["digest"]))
-        layers = [self.blob(repository, layer["digest"]) for layer in manifest.json["layers"]]
+        layers = [self.blob(repository, layer["digest"]) for layer in manifest.json["layers"] or ()]
         return read_image(manifest.digest, config, layers)
 
     def images(self, repository: str, tag: str) -> dict[str, Image]:
