@@ -27,9 +27,7 @@ def parse_build_args(texts: Iterable[str], environ: Mapping[str, str]) -> dict[s
         elif key in environ:
             result[key] = environ[key]
     if "BUILDKIT_SYNTAX" in result and not result["BUILDKIT_SYNTAX"].strip():
-        raise UsageError(
-            "empty BUILDKIT_SYNTAX build-arg is invalid", hint="use --build-arg BUILDKIT_SYNTAX without '=' for optional behavior"
-        )
+        raise UsageError("empty BUILDKIT_SYNTAX build-arg is invalid, use --build-arg BUILDKIT_SYNTAX without '=' for optional behavior")
     return result
 
 
