@@ -87,10 +87,12 @@ def _spelled(word: str, switches: Mapping[str, str]) -> str | None:
 
 
 def _switches(command: Any) -> dict[str, str]:
-    """The long options without a value of a command, or of all commands of a group."""
-    commands = [command, *getattr(command, "commands", {}).values()]
-    found = [param for item in commands for param in item.params if getattr(param, "is_flag", False)]
-    return {name: next(iter(param.secondary_opts), "") for param in found for name in param.opts if name.startswith("--")}
+    """The long options without a value of a command, or of all commands of a group and its groups."""
+    found = [param for param in command.params if getattr(param, "is_flag", False)]
+    own = {name: next(iter(param.secondary_opts), "") for param in found for name in param.opts if name.startswith("--")}
+    for inner in getattr(command, "commands", {}).values():
+        own |= _switches(inner)
+    return own
 
 
 def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
