@@ -29,11 +29,8 @@ def join_shares(platforms: Sequence[Platform], shares: Sequence[Share]) -> Index
 def index_response(document: IndexDocument, request: BuildRequest) -> dict[str, str]:
     """What an exporter would have answered for `document`."""
     descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
-    return {
-        DIGEST: document.digest,
-        DESCRIPTOR: encode_descriptor(descriptor),
-        NAME: ",".join(str(name) for name in request.names),
-    }
+    names = ",".join(str(name) for name in request.names or request.tags)
+    return {DIGEST: document.digest, DESCRIPTOR: encode_descriptor(descriptor), **({NAME: names} if names else {})}
 
 
 async def publish(document: IndexDocument, request: BuildRequest, route: Route, *, keychain: Keychain, emit: Sink) -> None:
