@@ -27,9 +27,13 @@ _STDOUT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The services of one build, from which each of its solves gets a session of its own. Made by `open_services`."""
+    """The services of one build, from which each of its solves gets a session of its own. Made by `open_services`.
+
+    `named_keys` are the shared keys of named contexts that are directories: the frontend is told them, the session has only one.
+    """
 
     shared_key: str
+    named_keys: Mapping[str, str]
     attachables: Sequence[Attachable]
     stores: Mapping[str, LayoutStore]
 
@@ -42,7 +46,12 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    request: BuildRequest, *, keychain: Keychain, shared_key: str, tokens: TokenFetcher | None = None
+    request: BuildRequest,
+    *,
+    keychain: Keychain,
+    shared_key: str,
+    named_keys: Mapping[str, str] | None = None,
+    tokens: TokenFetcher | None = None,
 ) -> AsyncIterator[Services]:
     """Get ready what daemons may ask for, and start ssh agents for key files. Raises UsageError for what cannot be read.
 
@@ -50,7 +59,9 @@ async def open_services(
     """
     named = local_directories(request.context, request.dockerfile, request.named_contexts)
     directories = {name: LocalDir(path) for name, path in named.items()}
-    attachables: list[Attachable] = [FileSync(directories), Auth(keychain, tokens)]
+    attachables: list[Attachable] = [Auth(keychain, tokens)]
+    if directories:
+        attachables.append(FileSync(directories))
     check_secrets(request.secrets)
     if request.secrets:
         attachables.append(Secrets(request.secrets))
@@ -60,7 +71,7 @@ async def open_services(
     async with AsyncExitStack() as stack:
         if request.ssh:
             attachables.append(await stack.enter_async_context(open_agents(request.ssh)))
-        yield Services(shared_key=shared_key, attachables=attachables, stores=layouts)
+        yield Services(shared_key=shared_key, named_keys=named_keys or {}, attachables=attachables, stores=layouts)
 
 
 def export_targets(outputs: Sequence[Output]) -> dict[int, ExportTarget]:

@@ -52,7 +52,7 @@ from kubectl_build.plan import (
 from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
 from kubectl_build.session.session import Session
-from kubectl_build.session.shared_key import context_key, session_shared_key
+from kubectl_build.session.shared_key import context_key, named_shared_keys, session_shared_key
 from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
@@ -87,7 +87,7 @@ async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, en
 
         async def ask(link: Link) -> CallResult:
             session = work.services.session()
-            job = build_job(work.request, request.platforms, pool=link.pool, pools=(link.pool,))
+            job = build_job(work.request, request.platforms, pool=link.pool, pools=(link.pool,), shared_keys=work.services.named_keys)
             async with attached(link.client, session):
                 return await run_call(link.client, session, job, question, emit=work.emit)
 
@@ -119,6 +119,7 @@ async def _prepared(
         logins = group.create_task(held(load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit)))
         found = group.create_task(held(_find_pools(address, request, kube, context_key(tree), emit)))
         shared_key = group.create_task(held(asyncio.to_thread(session_shared_key, tree, environ)))
+        named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
     # In this order: of several things that are wrong, what the user named counts before what the builder needs.
     keychain, pools = logins.result()(), found.result()()
     platforms = request.platforms
@@ -132,7 +133,7 @@ async def _prepared(
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
         tokens = _token_fetcher() if request.auth_via is AuthVia.CLIENT else None
         services = await stack.enter_async_context(
-            open_services(request, keychain=keychain, shared_key=shared_key.result()(), tokens=tokens)
+            open_services(request, keychain=keychain, shared_key=shared_key.result()(), named_keys=named_keys.result()(), tokens=tokens)
         )
         yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, home=home, services=services)
 
@@ -246,7 +247,7 @@ class _Work:
             needs.update(result_needs(result, platforms, elsewhere or link.own))
             return False
 
-        job = plan_job(self.request, platforms, build_platform=elsewhere)
+        job = plan_job(self.request, platforms, build_platform=elsewhere, shared_keys=self.services.named_keys)
         await solve_job(job, link.client, check, services=self.services, emit=self.emit)
         return needs
 

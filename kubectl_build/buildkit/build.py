@@ -46,7 +46,7 @@ async def solve_request(
     for text in caches.skipped:
         emit(Note(text=text, level="warning"))
     layout = await asyncio.to_thread(layout_output, request.exported)
-    job = build_job(request, platforms, pool=pool, pools=pools, imports=caches.imports)
+    job = build_job(request, platforms, pool=pool, pools=pools, imports=caches.imports, shared_keys=services.named_keys)
     result = await solve_job(
         replace(job, attrs={**job.attrs, **(attrs or {})}, cache_exports=caches.exports),
         client,

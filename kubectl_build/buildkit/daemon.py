@@ -29,7 +29,7 @@ from kubectl_build.model.request import BuildRequest, CacheEntry, Output
 from kubectl_build.model.stream import Dialer
 from kubectl_build.proto import gateway_pb2
 from kubectl_build.session.session import Session
-from kubectl_build.session.shared_key import session_shared_key
+from kubectl_build.session.shared_key import named_shared_keys, session_shared_key
 from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.dial import address_dialer
@@ -104,7 +104,8 @@ class Daemon:
         RegistryError, UsageError for what cannot be read, ContextChanged.
         """
         shared_key = await asyncio.to_thread(_shared_key, request)
-        async with open_services(request, keychain=keychain or _docker_logins(), shared_key=shared_key) as services:
+        named_keys = await asyncio.to_thread(named_shared_keys, request.named_contexts, os.environ)
+        async with open_services(request, keychain=keychain or _docker_logins(), shared_key=shared_key, named_keys=named_keys) as services:
             return await solve_request(request, self.client, request.platforms, _go_on, services=services, emit=emit, attrs=attrs)
 
     async def solve(self, job: SolveJob, session: Session, *, emit: Sink = ignore) -> SolveResult:

@@ -23,6 +23,7 @@ from typing import Final
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil.filter import Filter
 from kubectl_build.fsutil.patterns import Matched
+from kubectl_build.model.inputs import LocalContext, NamedContext
 
 _OLD_NS: Final = 631_152_000 * 10**9  # 1990-01-01: older times come from archives and build tools, not from editing
 _MACHINE_ID_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -57,6 +58,11 @@ def session_shared_key(path: str | Path, environ: Mapping[str, str]) -> str:
     if contents := _timeless_contents(os.path.realpath(path)):
         parts.append(contents)
     return _digest("\0".join(parts))
+
+
+def named_shared_keys(contexts: Mapping[str, NamedContext], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the shared key of each of the named `contexts` that is a directory, by its name. Blocking, as `session_shared_key`."""
+    return {name: session_shared_key(context.path, environ) for name, context in contexts.items() if isinstance(context, LocalContext)}
 
 
 def _digest(text: str) -> str:
