@@ -44,7 +44,10 @@ class Token:
 
 
 class TokenFetcher(Protocol):
-    """Asks token servers."""
+    """Asks registries and their token servers."""
+
+    async def takes_tokens(self, host: str) -> bool:
+        """Whether registry `host` takes tokens, so that a daemon needs no login there. Raises RegistryError when it cannot be asked."""
 
     async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
         """Return a token for `credentials`, None for everybody. Raises RegistryError, also where the realm may not get a login."""

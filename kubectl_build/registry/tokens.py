@@ -18,8 +18,8 @@ from kubectl_build.errors import RegistryError
 from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.tokens import Token, TokenRequest
 from kubectl_build.registry.answers import refusal
-from kubectl_build.registry.authorization import forbidden_target, is_local
-from kubectl_build.registry.http import Http, RegistryTrust, Response, RetryPolicy, open_http
+from kubectl_build.registry.authorization import forbidden_target, is_local, parse_challenges
+from kubectl_build.registry.http import Http, NoTls, Refused, RegistryTrust, Response, RetryPolicy, open_http
 
 DEFAULT_EXPIRY: Final = 60
 """Seconds that a token counts as good where its server does not say (BuildKit and the token specification)."""
@@ -34,6 +34,18 @@ class RegistryTokens:
     def __init__(self, trust: Mapping[str, RegistryTrust] | None = None, *, retry: RetryPolicy | None = None) -> None:
         self._trust = dict(trust or {})
         self._retry = retry or RetryPolicy()
+
+    async def takes_tokens(self, host: str) -> bool:
+        """TokenFetcher.takes_tokens: whether the answer to nobody's request, of whatever status, offers Bearer."""
+        trust = self._trust.get(host, RegistryTrust())
+        async with open_http(host, trust=trust, dial=None, retry=self._retry) as http:
+            try:
+                response = await http.send("GET", URL(f"https://{host}/v2/"), headers={})
+            except (NoTls, Refused):
+                if not _may_be_plain(host, trust):
+                    raise
+                response = await http.send("GET", URL(f"http://{host}/v2/"), headers={})
+        return any(challenge.scheme == "bearer" for challenge in parse_challenges(response.challenges))
 
     async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
         """TokenFetcher.fetch. The realm comes from the registry by way of the daemon, so it must be one that may get the login."""
@@ -77,15 +89,20 @@ def _basic(login: Credentials) -> str:
 
 def _realm(request: TokenRequest, trust: RegistryTrust) -> URL:
     """The token server's URL. Raises RegistryError for one that the registry may not send our login to."""
-    plain = trust.http or trust.insecure or is_local(URL(f"//{request.host}").host or "")
+    scheme = "http" if _may_be_plain(request.host, trust) else "https"
     try:
         realm = URL(request.realm)
-        problem = forbidden_target(realm, URL(f"{'http' if plain else 'https'}://{request.host}"))
+        problem = forbidden_target(realm, URL(f"{scheme}://{request.host}"))
     except ValueError:
         realm, problem = URL(), "it is not a URL"
     if problem:
         raise RegistryError(f'registry "{request.host}" names the token server "{request.realm[:256]}", which gets no login: {problem}')
     return realm
+
+
+def _may_be_plain(host: str, trust: RegistryTrust) -> bool:
+    """Whether a daemon may speak plain HTTP with `host`."""
+    return trust.http or trust.insecure or is_local(URL(f"//{host}").host or "")
 
 
 def _read(response: Response, request: TokenRequest) -> Token:

@@ -2,8 +2,8 @@
 
 Without a token fetcher only Credentials is served, and the daemon fetches tokens itself, from where it is, with its own trust in
 registries. With one, the daemon is told that there is a token authority and leaves fetching to us. It then gets the login only of
-registries that know no tokens (Basic) and, as from BuildKit's own client, where another build has left a login for the same host with
-it and it wants to know whether ours is the same.
+registries that know no tokens. It may ask for others: before it asks who fetches tokens, it compares our login with those of other
+builds that pulled the same image (BuildKit, util/resolver/authorizer.go), and BuildKit's own client gives it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ _READY_TOKEN_EXPIRY: Final = 60  # what BuildKit's own client says of a token th
 class Auth:
     """moby.filesync.v1.Auth over a keychain. A host that the keychain does not know is anonymous: empty strings, or nobody's token.
 
-    A host for which a token was fetched with a login gets that login no more, whatever it asks. Answers of several daemons may be asked
-    of one Auth.
+    Several sessions may share one.
     """
 
     def __init__(self, keychain: Keychain, tokens: TokenFetcher | None = None) -> None:
         self._keychain = keychain
         self._tokens = tokens
-        self._kept: set[str] = set()
+        self._takes_tokens: dict[str, bool] = {}
         self.methods: Mapping[str, Handler] = {_SERVICE + "Credentials": self._credentials}
         if tokens is not None:
             self.methods = {
@@ -52,11 +51,23 @@ class Auth:
 
     async def _credentials(self, stream: ServerStream) -> None:
         request = CredentialsRequest.FromString(await stream.receive_one())
-        if request.Host in self._kept:
-            raise RpcError(PERMISSION_DENIED, f"the login for {request.Host} stays with the client, which fetches its tokens")
         found = await self._keychain.resolve(request.Host)
+        if found is not None and found.secret and await self._stays_here(request.Host):
+            raise RpcError(PERMISSION_DENIED, f"the login for {request.Host} stays with the client, which fetches its tokens")
         answer = CredentialsResponse(Username=found.username, Secret=found.secret) if found else CredentialsResponse()
         await stream.send(frame(answer.SerializeToString()))
+
+    async def _stays_here(self, host: str) -> bool:
+        """Whether the daemon has no need of the login for `host`, since it can have tokens of us."""
+        if self._tokens is None:
+            return False
+        if host not in self._takes_tokens:
+            try:
+                self._takes_tokens[host] = await self._tokens.takes_tokens(host)
+            except RegistryError as exc:
+                message = f"the login for {host} stays with the client, which cannot see whether tokens would do: {exc.message}"
+                raise RpcError(PERMISSION_DENIED, message) from exc
+        return self._takes_tokens[host]
 
     async def _get_token_authority(self, stream: ServerStream) -> None:
         """Say that tokens come from here.
@@ -72,8 +83,7 @@ class Auth:
         request = TokenRequest(host=message.Host, realm=message.Realm, service=message.Service, scopes=tuple(message.Scopes))
         credentials = await self._keychain.resolve(request.host, request.repository)
         token = await self._token(request, credentials)
-        if credentials is not None:
-            self._kept.add(request.host)
+        self._takes_tokens[request.host] = True
         answer = FetchTokenResponse(Token=token.value, ExpiresIn=token.expires_in, IssuedAt=token.issued_at)
         await stream.send(frame(answer.SerializeToString()))
 

@@ -64,16 +64,21 @@ async def registry(behind: Registry) -> AsyncIterator[TokenRegistry]:
         yield found
 
 
-async def _push(daemon: Daemon, registry: TokenRegistry, directory: Path, auth: Auth) -> list[str]:
-    """Push an image to team/app; return the calls of Auth."""
-    (directory / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+async def _build(daemon: Daemon, directory: Path, auth: Auth, dockerfile: str, *exporters: Exporter) -> list[str]:
+    """Build and return the calls of Auth."""
+    (directory / "Dockerfile").write_text(dockerfile)
     recorded = _Recorded(auth)
     local = LocalDir(directory)
     session = Session(shared_key="", attachables=[FileSync({"context": local, "dockerfile": local}), recorded])
-    name = f"{registry.address}/team/app:latest"
     async with daemon.attached(session):
-        await daemon.solve(session, exporters=(Exporter(Type="image", Attrs={"name": name, "push": "true"}),))
+        await daemon.solve(session, exporters=exporters)
     return recorded.calls
+
+
+async def _push(daemon: Daemon, registry: TokenRegistry, directory: Path, auth: Auth) -> list[str]:
+    """Push an image to team/app; return the calls of Auth."""
+    attrs = {"name": f"{registry.address}/team/app:latest", "push": "true"}
+    return await _build(daemon, directory, auth, "FROM scratch\nCOPY Dockerfile /\n", Exporter(Type="image", Attrs=attrs))
 
 
 async def test_push_with_tokens_of_the_client_gives_the_daemon_no_login(daemon: Daemon, registry: TokenRegistry, tmp_path: Path) -> None:
@@ -129,3 +134,19 @@ async def test_push_with_a_login_that_is_refused_says_so_and_not_the_login(
         await _push(daemon, registry, tmp_path, Auth(_Keychain(credentials), RegistryTokens()))
 
     assert "wrong" not in str(caught.value.details())
+
+
+async def test_daemon_that_has_anothers_login_is_not_given_that_of_the_client(
+    daemon: Daemon, registry: TokenRegistry, tmp_path: Path
+) -> None:
+    """Before it asks for a token authority, the daemon wants to compare the logins with which other builds pulled the same image."""
+    await _push(daemon, registry, tmp_path, Auth(_Keychain(_ROBOT)))
+    base = f"FROM {registry.address}/team/app:latest\n"
+    others = await _build(daemon, tmp_path, Auth(_Keychain(_ROBOT)), base)
+
+    calls = await _build(daemon, tmp_path, Auth(_Keychain(_ROBOT), RegistryTokens()), base)
+
+    assert set(others) == {"Credentials"}
+    assert "Credentials" in calls
+    assert calls[-2:] == ["GetTokenAuthority", "FetchToken"]
+    assert len(registry.posts) == 1

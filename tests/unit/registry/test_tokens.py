@@ -31,6 +31,13 @@ class TokenServer:
     answers: Mapping[str, tuple[int, Any]]
     requests: list[tuple[str, list[tuple[str, str]], str]] = field(default_factory=list)
     host: str = ""
+    challenges: tuple[str, ...] = ()
+
+    async def registry(self, request: web.Request) -> web.Response:
+        response = web.Response(status=401)
+        for challenge in self.challenges:
+            response.headers.add("WWW-Authenticate", challenge)
+        return response
 
     async def handle(self, request: web.Request) -> web.Response:
         fields = await request.post() if request.method == "POST" else request.query
@@ -48,6 +55,7 @@ class TokenServer:
 async def _serve(server: TokenServer, certificates: Certificates | None = None) -> AsyncIterator[TokenServer]:
     application = web.Application()
     application.router.add_route("*", "/token", server.handle)
+    application.router.add_route("GET", "/v2/", server.registry)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificates.server if certificates else None).start()
@@ -164,6 +172,31 @@ async def test_tls_of_a_token_server_is_verified_with_the_registrys_authority(ce
             await RegistryTokens().fetch(server.asked("https"), None)
         trusting = RegistryTokens({server.host: RegistryTrust(ca_pem=certificates.ca_pem)})
         assert (await trusting.fetch(server.asked("https"), None)).value == "good"
+
+
+@pytest.mark.parametrize(
+    ("challenges", "expected"),
+    [
+        (('Bearer realm="https://auth.example/token",service="s"',), True),
+        (('Basic realm="r"', 'Bearer realm="https://auth.example/token"'), True),
+        (('Basic realm="r"',), False),
+        ((), False),
+    ],
+)
+@pytest.mark.parametrize("tls", [False, True])
+async def test_registry_takes_tokens_when_it_offers_bearer(
+    certificates: Certificates, challenges: tuple[str, ...], expected: bool, tls: bool
+) -> None:
+    async with _serve(TokenServer({}, challenges=challenges), certificates if tls else None) as server:
+        tokens = RegistryTokens({server.host: RegistryTrust(ca_pem=certificates.ca_pem)})
+        assert await tokens.takes_tokens(server.host) is expected
+
+
+async def test_registry_that_cannot_be_asked_for_tokens_is_an_error() -> None:
+    async with _serve(TokenServer({})) as server:
+        pass
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        await RegistryTokens().takes_tokens(server.host)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.unit.session.peer import Peer, served
 
 _SERVICE = "/moby.filesync.v1.Auth/"
 _METHOD = _SERVICE + "Credentials"
+_KNOWN = ("known.example:5000", "basic.example", "gone.example")
 
 
 class _Keychain:
@@ -26,7 +27,7 @@ class _Keychain:
             return Credentials(username="", secret="", registry_token="a ready token")
         if host == "broken.example":
             raise ConfigError("the helper failed")
-        return Credentials(username="me", secret="word") if host == "known.example:5000" else None
+        return Credentials(username="me", secret="word") if host in _KNOWN else None
 
 
 async def _ask(session: Session, host: str) -> tuple[tuple[int, str], CredentialsResponse]:
@@ -62,6 +63,13 @@ class _Tokens:
 
     def __init__(self) -> None:
         self.asked: list[tuple[TokenRequest, Credentials | None]] = []
+        self.probed: list[str] = []
+
+    async def takes_tokens(self, host: str) -> bool:
+        self.probed.append(host)
+        if host == "gone.example":
+            raise RegistryError("nobody answers")
+        return host == "known.example:5000"
 
     async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
         self.asked.append((request, credentials))
@@ -114,11 +122,35 @@ async def test_token_is_fetched_with_the_hosts_login_which_then_stays_here() -> 
     assert session.failure is None
 
 
+async def test_login_of_a_registry_that_takes_tokens_stays_here() -> None:
+    tokens = _Tokens()
+    auth = Auth(_Keychain(), tokens)
+    for _ in range(2):
+        status, _ = await _ask(Session(shared_key="", attachables=[auth]), "known.example:5000")
+        assert status == (PERMISSION_DENIED, "the login for known.example:5000 stays with the client, which fetches its tokens")
+
+    assert tokens.probed == ["known.example:5000"]
+
+
 async def test_login_of_a_registry_that_knows_no_tokens_is_given() -> None:
     session = Session(shared_key="", attachables=[Auth(_Keychain(), _Tokens())])
-    status, answer = await _ask(session, "known.example:5000")
+    status, answer = await _ask(session, "basic.example")
 
     assert (status, answer.Username, answer.Secret) == ((0, ""), "me", "word")
+
+
+async def test_login_of_a_registry_that_does_not_answer_stays_here() -> None:
+    status, _ = await _ask(Session(shared_key="", attachables=[Auth(_Keychain(), _Tokens())]), "gone.example")
+
+    message = "the login for gone.example stays with the client, which cannot see whether tokens would do: nobody answers"
+    assert status == (PERMISSION_DENIED, message)
+
+
+async def test_host_without_a_login_is_anonymous_and_not_asked_for_tokens() -> None:
+    tokens = _Tokens()
+    status, answer = await _ask(Session(shared_key="", attachables=[Auth(_Keychain(), tokens)]), "other.example")
+
+    assert (status, answer.Username, answer.Secret, tokens.probed) == ((0, ""), "", "", [])
 
 
 async def test_token_for_everybody_is_fetched_without_a_login() -> None:
