@@ -1,0 +1,74 @@
+"""How much memory the client takes for contexts that are larger than it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+LIMIT = 150_000_000
+GIB = 1 << 30
+
+# The peak is asked of the kernel by the process itself: what wait4 tells of a child begins with its parent's size.
+_PROGRAM = """
+import atexit, re, sys
+from kubectl_build.cli.main import build_main
+report = sys.argv.pop(1)
+def tell():
+    with open("/proc/self/status") as status, open(report, "w") as file:
+        file.write(re.search(r"VmHWM:\\s+(\\d+) kB", status.read()).group(1))
+atexit.register(tell)
+build_main()
+"""
+
+
+def peak(arguments: Sequence[str], buildkitd: Path, report: Path, stdin: Iterable[bytes] = ()) -> int:
+    """Run a build to its end, and return the most memory, in bytes, that the client had resident."""
+    command = [sys.executable, "-c", _PROGRAM, str(report), "--builder", f"unix://{buildkitd}", "--progress=plain", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for data in stdin:
+            process.stdin.write(data)
+        _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said.decode()
+    return int(report.read_text()) * 1024
+
+
+def archive(size: int) -> Iterator[bytes]:
+    """A tar of a Dockerfile and a file of `size` zeros, made while it is read."""
+    dockerfile = b"FROM scratch\nCOPY Dockerfile /\n"
+    for name, length in (("Dockerfile", len(dockerfile)), ("big", size)):
+        member = tarfile.TarInfo(name)
+        member.size = length
+        yield member.tobuf()
+        if name == "Dockerfile":
+            yield dockerfile.ljust(tarfile.BLOCKSIZE, b"\0")
+    zeros = bytes(1 << 20)
+    yield from (zeros for _ in range(size // len(zeros)))
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def test_archive_of_two_gib_on_stdin_takes_little_memory(buildkitd: Path, tmp_path: Path) -> None:
+    assert peak(["-"], buildkitd, tmp_path / "report", archive(2 * GIB)) < LIMIT
+
+
+def test_file_of_one_gib_in_the_context_takes_little_memory(buildkitd: Path, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY big /\n")
+    with (context / "big").open("wb") as file:
+        file.truncate(GIB)
+
+    assert peak([str(context)], buildkitd, tmp_path / "report") < LIMIT
+
+
+def test_archive_that_is_made_here_is_a_tar() -> None:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(archive(1 << 20)))) as made:
+        assert [(member.name, member.size) for member in made] == [("Dockerfile", 31), ("big", 1 << 20)]
