@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubectl_build.errors import RegistryError, ungrouped
+from kubectl_build.errors import ungrouped
 from kubectl_build.model.digest import sha256_digest
 from kubectl_build.model.events import Note, Sink, StatusUpdate, Vertex, VertexLog
 from kubectl_build.model.json import JsonObject
@@ -94,10 +94,3 @@ async def _write(combined: Combined, repository: str, tags: Sequence[Reference],
     finally:
         done = Vertex(digest=step.digest, name=step.name, started=step.started, completed=time.time(), error=error)
         emit(StatusUpdate(vertexes=(done,)))
-
-
-def first_tag_source(tags: Sequence[Reference]) -> Named:
-    """The source that --append puts first: what the first tag names now. Raises RegistryError without a tag."""
-    if not tags:
-        raise RegistryError("there is no tag to append to")
-    return Named(text=str(tags[0]), reference=tags[0])
