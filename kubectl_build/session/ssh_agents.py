@@ -36,6 +36,8 @@ def check_agents(agents: Sequence[SshAgent]) -> None:
 
     Raises UsageError that names the id and path; ConfigError where key files need OpenSSH and it is not installed.
     """
+    if agents and not hasattr(asyncio, "open_unix_connection"):
+        raise UsageError("--ssh needs unix sockets, which Python does not have on this system")
     ids: set[str] = set()
     for agent in agents:
         if agent.id in ids:
@@ -57,10 +59,10 @@ async def open_agents(agents: Sequence[SshAgent]) -> AsyncIterator[SshForward]:
     async with AsyncExitStack() as stack:
         sockets: dict[str, Path] = {}
         for agent in agents:
-            socket = _socket_of(agent)
-            if socket is None:
-                socket = await stack.enter_async_context(_agent_with(agent.id, agent.paths))
-            sockets[agent.id] = socket
+            place = _socket_of(agent)
+            if place is None:
+                place = await stack.enter_async_context(_agent_with(agent.id, agent.paths))
+            sockets[agent.id] = place
         yield SshForward(sockets)
 
 

@@ -263,3 +263,10 @@ async def test_agents_leave_the_environment_as_it_was(tmp_path: Path) -> None:
     before = dict(os.environ)
     async with open_agents([SshAgent(id="a", paths=(path,))]):
         assert dict(os.environ) == before
+
+
+def test_check_agents_where_there_are_no_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(asyncio, "open_unix_connection")
+    check_agents([])
+    with pytest.raises(UsageError, match="--ssh needs unix sockets"):
+        check_agents([SshAgent(id="default")])
