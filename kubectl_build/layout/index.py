@@ -128,7 +128,7 @@ def _parse(path: Path, data: bytes) -> JsonObject:
     try:
         index = json.loads(data) if data else {}
         entries = index.get("manifests") or []
-        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+        if isinstance(entries, list) and all(isinstance(entry.get("annotations") or {}, dict) for entry in entries):
             return {**new_index(()), **index, "manifests": entries}
     except (ValueError, AttributeError):
         pass
