@@ -13,6 +13,7 @@ import pytest
 from kubectl_build.errors import UsageError
 from kubectl_build.layout import index as module
 from kubectl_build.layout.index import EntryName, find_entry, image_name, put_entry, read_index, tag_name
+from kubectl_build.model.json import JsonObject
 
 DESCRIPTOR = {"digest": "sha256:" + "a" * 64, "mediaType": "application/vnd.oci.image.index.v1+json", "size": 7}
 
@@ -62,7 +63,11 @@ def test_entry_is_found_by_image_name_before_tag(tmp_path: Path) -> None:
 
 
 def test_what_others_have_in_the_index_is_kept(tmp_path: Path) -> None:
-    others = {"schemaVersion": 2, "manifests": [{"digest": "x", "size": 1, "mediaType": "m", "their": "own"}], "annotations": {"a": "b"}}
+    others: JsonObject = {
+        "schemaVersion": 2,
+        "manifests": [{"digest": "x", "size": 1, "mediaType": "m", "their": "own"}],
+        "annotations": {"a": "b"},
+    }
     (tmp_path / "index.json").write_text(json.dumps(others))
 
     put_entry(tmp_path, DESCRIPTOR, [tag_name("t")])
@@ -104,7 +109,7 @@ def test_writers_in_several_processes_lose_no_entry(tmp_path: Path) -> None:
         "    put_entry(pathlib.Path(sys.argv[1]), {'mediaType': 'm', 'digest': 'd', 'size': n}, [tag_name(f'{sys.argv[2]}-{n}')])\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)]) for number in range(3)]
-    threads = [threading.Thread(target=lambda n=n: put_entry(tmp_path, DESCRIPTOR, [tag_name(f"thread-{n}")])) for n in range(8)]  # type: ignore[misc]
+    threads = [threading.Thread(target=put_entry, args=(tmp_path, DESCRIPTOR, [tag_name(f"thread-{n}")])) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
