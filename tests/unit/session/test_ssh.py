@@ -270,3 +270,42 @@ def test_check_agents_where_there_are_no_unix_sockets_says_so(monkeypatch: pytes
     check_agents([])
     with pytest.raises(UsageError, match="--ssh needs unix sockets"):
         check_agents([SshAgent(id="default")])
+
+
+@asynccontextmanager
+async def _silent_agent(path: Path) -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """An agent that never answers; the events tell that it was asked and that it was left."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(5)
+        asked.set()
+        assert await reader.read() == b""
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_unix_server(wait, path):
+        yield asked, left
+
+
+async def test_connection_that_the_step_gives_up_is_ended_at_the_agent(tmp_path: Path) -> None:
+    session = Session(shared_key="", attachables=[SshForward({"default": tmp_path / "agent"})])
+    async with _silent_agent(tmp_path / "agent") as (asked, left), served(session) as peer:
+        call = await _connect(peer)
+        await peer.send(call, BytesMessage(data=_LIST).SerializeToString())
+        async with asyncio.timeout(20):
+            await asked.wait()
+            peer.h2.reset_stream(call.id)
+            await peer.flush()
+            await left.wait()
+
+
+async def test_agent_that_does_not_answer_is_told_to_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubectl_build.session.ssh._ANSWER_LIMIT", 0.01)
+    session = Session(shared_key="", attachables=[SshForward({"default": tmp_path / "agent"})])
+    async with _silent_agent(tmp_path / "agent"), served(session) as peer:
+        call = await _connect(peer)
+        await peer.send(call, BytesMessage(data=_LIST).SerializeToString())
+        status = await peer.finished(call)
+
+    assert status == (UNKNOWN, f'the ssh agent at "{tmp_path}/agent" has not answered for 0 s')
