@@ -96,7 +96,15 @@ def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mod
         return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON)
     if request.call is not None:
         return run_call(request, kube_flags, mode=_DISPLAYS[mode])
-    return run_build(request, kube_flags, mode=_DISPLAYS[mode], quiet=quiet, iidfile=flags.iidfile, metadata_file=flags.metadata_file)
+    return run_build(
+        request,
+        kube_flags,
+        mode=_DISPLAYS[mode],
+        details=flags.debug,
+        quiet=quiet,
+        iidfile=flags.iidfile,
+        metadata_file=flags.metadata_file,
+    )
 
 
 def display_mode(flags: BuildFlags, environ: Mapping[str, str]) -> tuple[ProgressMode, bool]:

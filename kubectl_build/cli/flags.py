@@ -108,6 +108,7 @@ class BuildFlags:
     plan: Annotated[PlanFormat | None, _builder("--plan", help="Print which platform goes where and stop.", metavar="[=json]")]
 
     progress: Annotated[ProgressMode, _display("--progress", help="auto, none, plain, quiet, rawjson or tty.", metavar="MODE")]
+    debug: Annotated[bool, _display("--debug", "-D", help="Tell the frontend's warnings in full.")]
     quiet: Annotated[bool, _display("--quiet", "-q", help="Print only the image ID, on stdout.")]
 
     print_: Annotated[str, _old("--print")]
@@ -124,7 +125,6 @@ class BuildFlags:
     rm: Annotated[bool | None, _old("--rm/--no-rm")]
     security_opt: Annotated[Texts, _old("--security-opt")]
     squash: Annotated[bool | None, _old("--squash/--no-squash")]
-    debug: Annotated[bool | None, _old("--debug/--no-debug", "-D")]
 
     @property
     def old_limits(self) -> list[str]:
@@ -140,7 +140,6 @@ _IGNORED = {
     "rm": "steps leave no containers behind",
     "security_opt": 'BuildKit has "RUN --security=insecure" with --allow security.insecure instead',
     "squash": "a multi-stage Dockerfile has the same effect",
-    "debug": "errors and warnings are always told in full",
 }
 
 _DEFAULTS: dict[Any, Any] = {str: "", bool: False, AuthVia: AuthVia.CLUSTER, Emulation: Emulation.AUTO, ProgressMode: ProgressMode.AUTO}

@@ -16,31 +16,39 @@ from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
 from kubectl_build.cli.main import run_async
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
-from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
 from kubectl_build.plan import Plan
 from kubectl_build.progress.display import Mode, open_display
 from kubectl_build.progress.rawjson import warning_document
+from kubectl_build.progress.warnings import Warnings
 
 
 def run_build(
-    request: BuildRequest, cluster: KubeFlags, *, mode: Mode, quiet: bool, iidfile: Path | None, metadata_file: Path | None
+    request: BuildRequest,
+    cluster: KubeFlags,
+    *,
+    mode: Mode,
+    details: bool,
+    quiet: bool,
+    iidfile: Path | None,
+    metadata_file: Path | None,
 ) -> int:
-    """Build and tell. Returns the exit code; raises KubectlBuildError for the caller to show."""
+    """Build and tell, of warnings with `details`. Returns the exit code; raises KubectlBuildError for the caller to show."""
     from kubectl_build.pipeline import build
 
     if metadata_file is not None:
         request = replace(request, metadata_provenance=_metadata_provenance(os.environ))
-    warnings: list[JsonObject] = []
+    warnings = Warnings()
 
     async def work() -> int:
-        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
+        opened = open_display(mode, sys.stderr, environ=os.environ, details=details)
+        async with opened as display, connected_for(request, cluster) as kube:
 
             def emit(event: BuildEvent) -> None:
                 if isinstance(event, StatusUpdate):
-                    warnings.extend(warning_document(warning, pool=event.pool) for warning in event.warnings)
+                    warnings.add(event)
                 display.update(event)
 
             result = await build(request, kube, emit=emit, environ=os.environ)
@@ -102,10 +110,10 @@ def _metadata_provenance(environ: Mapping[str, str]) -> str:
     return "" if said == "disabled" or said.lower() in ("0", "f", "false") else "min"
 
 
-def _write_metadata(file: Path, result: BuildResult, warnings: list[JsonObject]) -> None:
+def _write_metadata(file: Path, result: BuildResult, warnings: Warnings) -> None:
     document = dict(result.metadata_document())
-    if warnings and os.environ.get("BUILDX_METADATA_WARNINGS", "").lower() in ("1", "t", "true"):
-        document["buildx.build.warnings"] = warnings
+    if warnings.found and os.environ.get("BUILDX_METADATA_WARNINGS", "").lower() in ("1", "t", "true"):
+        document["buildx.build.warnings"] = [warning_document(warning) for warning in warnings.found]
     write_result(file, json.dumps(document, indent=2) + "\n")
 
 

@@ -12,14 +12,19 @@ from kubectl_build.progress.escape import clean, clean_line
 class Warnings:
     """Collects warnings. Planning, each pool and each try of a build reads the Dockerfile anew and warns of the same: it is kept once."""
 
-    def __init__(self, *, details: bool) -> None:
+    def __init__(self, *, details: bool = False) -> None:
         self._details = details
-        self._found: dict[VertexWarning, None] = {}
+        self._found: dict[VertexWarning, VertexWarning] = {}
+
+    @property
+    def found(self) -> tuple[VertexWarning, ...]:
+        """Each warning as it came first."""
+        return tuple(self._found.values())
 
     def add(self, update: StatusUpdate) -> None:
         """Takes over what an update warns of."""
         for warning in update.warnings:
-            self._found[replace(warning, vertex="")] = None
+            self._found.setdefault(replace(warning, vertex=""), warning)
 
     def lines(self) -> list[str]:
         """What to write last, safe to print: an empty line, the count, then each warning. Empty without any."""

@@ -44,7 +44,7 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
     assert request.dockerfile == Dockerfile(directory=context, shown="Dockerfile")
     assert (request.builder, request.auth_via, request.emulation) == ("buildkit", AuthVia.CLUSTER, Emulation.AUTO)
     assert not any([request.tags, request.platforms, request.outputs, request.attests, request.build_args, request.vcs, request.call])
-    assert started.options == {"mode": "auto", "quiet": False, "iidfile": None, "metadata_file": None}
+    assert started.options == {"mode": "auto", "details": False, "quiet": False, "iidfile": None, "metadata_file": None}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,10 @@ def test_progress_is_shown_as_buildx_would(
     options = start(".", *args).options
 
     assert (options["mode"], options["quiet"]) == (mode, quiet)
+
+
+def test_debug_tells_of_warnings_in_full(start: Start) -> None:
+    assert start(".", "-D").options["details"] is True
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,6 @@ def test_ssh_agent_is_added_for_a_git_context_over_ssh(
         (["--isolation", "default"], "--isolation"),
         (["--security-opt", "a", "--security-opt", "b"], "--security-opt"),
         (["--squash"], "--squash"),
-        (["-D"], "--debug"),
     ],
 )
 def test_flag_that_means_nothing_is_accepted_with_one_warning(
