@@ -149,9 +149,10 @@ class Exchange:
 
 def _keeps_login(here: URL, there: URL) -> bool:
     """Whether a login for `here` may be sent to `there`: the same server, or its own default port with TLS in place of plain HTTP."""
-    if here.origin() == there.origin():
-        return True
-    return here.host == there.host and (here.scheme, here.port, there.scheme, there.port) == ("http", 80, "https", 443)
+    if here.host != there.host:
+        return False
+    servers = (here.scheme, here.port), (there.scheme, there.port)
+    return servers[0] == servers[1] or servers == (("http", 80), ("https", 443))
 
 
 def _schemes(host: str, trust: RegistryTrust) -> tuple[str, ...]:

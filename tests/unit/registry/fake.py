@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from aiohttp import web
 
@@ -75,14 +75,15 @@ class FakeRegistry:
         if request.method == "POST":
             form = await request.post()
             fields = {name: str(value) for name, value in form.items()}
+            scopes = fields["scope"].split()
             good = fields.pop("refresh_token", "") == IDENTITY and fields.pop("grant_type", "") == "refresh_token" and "client_id" in fields
         else:
-            fields = dict(request.query)
+            fields, scopes = dict(request.query), request.query.getall("scope")
             sent = request.headers.get("Authorization", "")
             good = sent == basic(USER, PASSWORD) or (self.anonymous_pull and not sent)
         if not good or fields.get("service") != "fake.service":
             return refuse(401, "UNAUTHORIZED", "incorrect username or password")
-        self.scopes.append(fields["scope"])
+        self.scopes.extend(scopes)
         self.tokens.append(f"token-{len(self.tokens)}")
         return web.json_response({"access_token" if request.method == "POST" else "token": self.tokens[-1]})
 
@@ -103,6 +104,9 @@ class FakeRegistry:
             return refuse(406, "UNSUPPORTED", "not acceptable")
         headers = {"Content-Type": media_type, "Docker-Content-Digest": sha256_digest(data)}
         return web.Response(body=data, headers=headers)
+
+
+_Fake = TypeVar("_Fake", bound=FakeRegistry)
 
 
 def basic(user: str, password: str) -> str:
@@ -133,9 +137,9 @@ async def hang_up(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def serve(fake: FakeRegistry, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeRegistry]:
+async def serve(fake: _Fake, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[_Fake]:
     """Run `fake` on a free port of 127.0.0.1 and set its host."""
-    application = web.Application(client_max_size=8 * 1024 * 1024)
+    application = web.Application(client_max_size=64 * 1024 * 1024)
     application.router.add_route("*", "/{path:.*}", fake.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
