@@ -55,9 +55,14 @@ def _only_what_is_there(case: Case, theirs: Told) -> Told:
     return replace(theirs, services=[name for name in theirs.services if name not in empty])
 
 
+def _no_exports_of_questions(_case: Case, theirs: Told) -> Told:
+    return replace(theirs, exporters=[]) if theirs.internal else theirs
+
+
 DIFFERENCES = (
     Difference("-t alone keeps the image in the builder's store, which kbld and others look for; buildx drops it", _kept_image),
     Difference("attestations are off unless asked for, so that a plain build of one platform is no index", _no_default_provenance),
     Difference("there are no source policies; buildx offers to check one, even without any, for what the daemon fetches", _no_policy),
+    Difference("a question has no result to export; buildx names the exporters, which get nothing", _no_exports_of_questions),
     Difference("a session without secrets or agents offers neither; buildx answers that it has none", _only_what_is_there),
 )

@@ -80,5 +80,5 @@ def test_options_of_buildx_have_a_case_each(buildx: Path) -> None:
     words = [word.partition("=")[0] for case in CASES for word in (*case.words.split(), *case.more)]
     used = {_SHORT.get(word, word) for word in words}
 
-    assert len(options) > 40
+    assert len(options) > 30
     assert options - used == set(_WITHOUT_CASE)
