@@ -32,7 +32,7 @@ class Receiver:
         self._remember = remember
         self.paths: set[str] = set()
         try:
-            os.makedirs(target, exist_ok=True)
+            os.makedirs(target, mode=0o700, exist_ok=True)  # as BuildKit's own client: the listing says nothing of it
             self._root = os.open(target, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
         except OSError as exc:
             raise _failed(target, exc) from exc

@@ -24,6 +24,12 @@ def _receive(target: Path, stats: list[Stat], data: bytes = b"data") -> None:
         receiver.close()
 
 
+def test_target_that_is_missing_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    _receive(tmp_path / "target", [Stat("f", 0o644, 4, 0)])
+
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o700
+
+
 def test_link_that_lies_in_the_target_is_replaced_and_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
