@@ -15,6 +15,8 @@ class Kind(StrEnum):
     """An image in the registry: manifests and indexes byte for byte. Adds the flags that push."""
     ATTESTED = "attested"
     """As PUSHED, but attestations are compared without times, ids and names, which differ between any two builds."""
+    TIMELESS = "timeless"
+    """An image into which the daemon puts times of its own: compared by all that it holds but these and their digests."""
     OUTPUT = "output"
     """Nothing in the registry, and no flags are added."""
 
@@ -63,6 +65,6 @@ class Case:
     @property
     def flags(self) -> tuple[str, ...]:
         """The arguments of the build, those that push included; not the context."""
-        if self.kind in (Kind.PUSHED, Kind.ATTESTED) and not any(arg.startswith("--push") or "push=true" in arg for arg in self.args):
+        if self.kind is not Kind.OUTPUT and not any(arg.startswith("--push") or "push=true" in arg for arg in self.args):
             return (*self.args, "-t", "{name}", "-o", "type=image,push=true,rewrite-timestamp=true")
         return self.args

@@ -98,5 +98,7 @@ def _evidence(rig: Rig, case: Case, tool: Tool, done: Done) -> Evidence:
     if case.kind is Kind.PUSHED:
         return evidence.of_pushed(registry, repository, rig.run).beside(rest)
     if case.kind is Kind.ATTESTED:
-        return evidence.of_attested(registry, repository, rig.run, own).beside(rest)
+        return evidence.of_attested(registry, repository, rig.run).beside(rest)
+    if case.kind is Kind.TIMELESS:
+        return evidence.of_timeless(registry, repository, rig.run).beside(rest)
     return rest

@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import stat
-import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.registry import Registry, platform_name
-
-Lines = Mapping[str, str]
+from tests.parity import volatile
+from tests.parity.lines import Lines, flat, sha256, tar_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,6 @@ def differences(one: Evidence, other: Evidence) -> list[str]:
         if mine.get(name) != yours.get(name)
     ]
     return found or [f"digest: {one.digest} | {other.digest}"]
-
-
-def sha256(data: bytes) -> str:
-    """A digest as registries write it."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def of_lines(lines: Lines) -> Evidence:
@@ -84,8 +75,8 @@ def _manifest_lines(registry: Registry, repository: str, reference: str, name: s
     return lines
 
 
-def of_attested(registry: Registry, repository: str, tag: str, own: str) -> Evidence:
-    """An index whose attestations are compared without what differs between any two builds; `own` is the image name in them."""
+def of_attested(registry: Registry, repository: str, tag: str) -> Evidence:
+    """An index whose attestations are compared without what differs between any two builds."""
     lines: dict[str, str] = {}
     for number, child in enumerate(registry.manifest(repository, tag).json["manifests"]):
         annotations = child.get("annotations", {})
@@ -96,42 +87,14 @@ def of_attested(registry: Registry, repository: str, tag: str, own: str) -> Evid
         manifest = registry.manifest(repository, child["digest"]).json
         lines |= flat(f"[{number}] of {about}", {"platform": child["platform"], "type": manifest.get("artifactType")})
         for layer in manifest["layers"]:
-            statement = json.loads(registry.blob(repository, layer["digest"]).replace(own.encode(), b"NAME"))
-            lines |= flat(f"[{number}] {statement['predicateType']}", _timeless(statement))
-    return of_lines(lines)
+            statement = json.loads(registry.blob(repository, layer["digest"]))
+            lines |= flat(f"[{number}] {statement['predicateType']}", volatile.without(statement))
+    return of_lines(volatile.unnamed(lines))
 
 
-_NEVER_EQUAL = ("startedOn", "finishedOn", "buildStartedOn", "buildFinishedOn", "invocationId", "buildInvocationID", "invocationID")
-
-
-def _timeless(value: Any) -> Any:
-    """A statement without times and ids; a name's purl holds the repository, with its own escapes, and a digest of nothing else."""
-    if isinstance(value, dict):
-        return {key: _timeless(item) for key, item in value.items() if key not in _NEVER_EQUAL}
-    if isinstance(value, list):
-        return [_timeless(item) for item in value]
-    return value
-
-
-def flat(name: str, value: Any) -> dict[str, str]:
-    """JSON as one line for each scalar."""
-    if isinstance(value, dict):
-        return {line: text for key, item in value.items() for line, text in flat(f"{name}.{key}", item).items()}
-    if isinstance(value, list):
-        return {line: text for number, item in enumerate(value) for line, text in flat(f"{name}[{number}]", item).items()}
-    return {name: json.dumps(value)}
-
-
-def tar_lines(data: bytes, name: str) -> dict[str, str]:
-    """A line for each member of a tar, compressed or not."""
-    lines = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for number, member in enumerate(archive):
-            content = archive.extractfile(member) if member.isfile() else None
-            digest = "" if content is None else sha256(content.read())[:19]
-            facts = f"{number} {member.type!r} {member.mode:o} {member.uid}:{member.gid} {member.mtime} {member.size}"
-            lines[f"{name} {member.name}"] = f"{facts} {member.linkname} {member.pax_headers} {digest}"
-    return lines
+def of_timeless(registry: Registry, repository: str, tag: str) -> Evidence:
+    """An image or index by all that it holds, without the times that the daemon puts in and what is a digest of them."""
+    return of_lines(volatile.timeless(_registry_lines(registry, repository, tag)))
 
 
 def of_output(root: Path, stdout: bytes, own: Sequence[str]) -> Evidence:
@@ -145,6 +108,8 @@ def of_output(root: Path, stdout: bytes, own: Sequence[str]) -> Evidence:
     lines: dict[str, str] = {}
     inodes: dict[int, str] = {}
     for folder, folders, files in os.walk(root):
+        if "oci-layout" in files and "ingest" in folders:
+            folders.remove("ingest")  # containerd's content store leaves its empty working directory there; a layout has none
         for entry in sorted((*folders, *files)):
             path = Path(folder, entry)
             name = str(path.relative_to(root))
@@ -153,17 +118,27 @@ def of_output(root: Path, stdout: bytes, own: Sequence[str]) -> Evidence:
                 lines |= _metadata_lines(same(path.read_bytes()))
             else:
                 lines[name] = _facts(path) + (f" same file as {first}" if first != name else "")
-    printed = same(stdout)
-    lines["stdout"] = sha256(printed)
+    printed = _printed_lines(same(stdout))
+    lines["stdout"] = of_lines(printed).digest
 
     def in_detail() -> Lines:
         detailed = dict(lines)
         for archive in root.rglob("*.tar"):
             detailed |= tar_lines(archive.read_bytes(), str(archive.relative_to(root)))
-        text = printed.decode(errors="replace").splitlines()
-        return detailed | {f"stdout:{number}": line for number, line in enumerate(text, 1)}
+        return detailed | printed
 
     return Evidence(of_lines(lines).digest, in_detail)
+
+
+def _printed_lines(data: bytes) -> dict[str, str]:
+    """What was printed: a JSON document field by field, what is binary by its digest, else line by line."""
+    if data.startswith(b"{"):
+        return flat("stdout", volatile.without(json.loads(data)))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return {"stdout": sha256(data)}
+    return {f"stdout:{number}": line for number, line in enumerate(text.splitlines(), 1)}
 
 
 METADATA = "metadata.json"

@@ -200,8 +200,9 @@ def ready(cluster: ClusterEnv, directory: Path, *, namespace: str, keep: bool) -
     with ExitStack() as stack:
         if not keep:
             stack.callback(_checked, ["kubectl", "delete", "namespace", "--wait=false", namespace], admin)
-        if not (directory / "buildx" / "instances" / BUILDER).exists():
-            _boot(buildx, directory / "buildkitd.toml", namespace, {**admin, "BUILDX_CONFIG": str(directory / "buildx")})
+        if not (directory / "booted").exists():
+            _boot(buildx, directory / "buildkitd.toml", namespace, admin)
+            (directory / "booted").touch()
         yield Rig(
             cluster=cluster,
             run=f"{namespace}-{int(time.time())}",

@@ -86,6 +86,7 @@ CASES: tuple[Case, ...] = (
         dockerfile=_DOCKERFILE,
         files=_FILES,
         args=("--cache-to=type=inline", "--cache-from={registry}/parity/{tool}/cache:none,{registry}/parity/{tool}/cache:nor-this"),
+        kind=Kind.TIMELESS,
     ),
     Case(
         name="cache-local",

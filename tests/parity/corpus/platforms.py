@@ -96,6 +96,7 @@ CASES: tuple[Case, ...] = (
         dockerfile=_RUN,
         files=_FILES,
         args=(*_BOTH, "--cache-to", "type=inline"),
+        kind=Kind.TIMELESS,
     ),
     _files("pools-oci", "two pools into one OCI archive", "type=oci,dest={out}/image.tar,rewrite-timestamp=true"),
     _files("pools-oci-directory", "two pools into one OCI layout", "type=oci,tar=false,dest={out}/layout,rewrite-timestamp=true"),
@@ -122,8 +123,13 @@ CASES: tuple[Case, ...] = (
         files=_FILES,
         args=("--build-arg=BUILDKIT_MULTI_PLATFORM=1",),
     ),
+    Case(name="cross", shows="five platforms crossed on one", dockerfile=_CROSS, args=("--platform", _SIX.removesuffix(",windows/amd64"))),
     Case(
-        name="cross", shows="six platforms crossed on one, Windows among them", dockerfile=_CROSS, files=_FILES, args=("--platform", _SIX)
+        name="cross-windows",
+        shows="six platforms crossed on one, Windows among them",
+        dockerfile=_CROSS,
+        args=("--platform", _SIX),
+        kind=Kind.TIMELESS,
     ),
     Case(
         name="emulated",
@@ -132,5 +138,18 @@ CASES: tuple[Case, ...] = (
         files=_FILES,
         args=("--platform=linux/s390x,linux/arm/v7,linux/amd64",),
     ),
-    Case(name="windows", shows="a Windows image", dockerfile=_WINDOWS, files=_FILES, args=("--platform=windows/amd64",)),
+    Case(
+        name="windows",
+        shows="a Windows image: files, users, paths",
+        dockerfile=_WINDOWS,
+        files=_FILES,
+        args=("--platform=windows/amd64",),
+        kind=Kind.TIMELESS,
+    ),
+    Case(
+        name="windows-config",
+        shows="a Windows image without a layer of its own",
+        dockerfile="".join(line for line in _WINDOWS.splitlines(keepends=True) if not line.startswith(("COPY", "WORKDIR"))),
+        args=("--platform=windows/amd64",),
+    ),
 )
