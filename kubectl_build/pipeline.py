@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from kubectl_build.attachables import Services, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
-from kubectl_build.buildkit.build import solve_job
+from kubectl_build.buildkit.build import reset_caches, solve_job
 from kubectl_build.buildkit.fetch import fetch_dockerfile
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.buildkit.response import BUILD_REF, CONFIG_DIGEST, DESCRIPTOR, DIGEST, decode_response
@@ -218,6 +219,7 @@ class _Work:
     async def _shares(self, plan: Plan, link: Link) -> list[Share]:
         """Build on several pools at once, and join the files that they send; `link` is to the pool that has planned."""
         work = replace(self, request=pool_request(self.request))
+        began = time.time()
         await self.pools.ensure(plan.pools)
         async with joined_files(self.request.exported) as files:
             with ungrouped():
@@ -227,6 +229,7 @@ class _Work:
                         for pool in plan.pools
                     ]
             await files.finish(self.platforms)
+        await reset_caches(self.request.cache_to, began, self.emit)
         return [task.result() for task in tasks]
 
     async def plan(self, link: Link) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,13 +13,13 @@ from kubectl_build.buildkit.caches import cache_exports, cache_imports
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.response import NAME, raw_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
-from kubectl_build.errors import ConnectionLost, ProtocolError
-from kubectl_build.layout.cache import open_local_caches, record_local_caches
+from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError
+from kubectl_build.layout.cache import open_local_caches, record_local_caches, reset_local_caches
 from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
-from kubectl_build.model.request import BuildRequest
+from kubectl_build.model.request import BuildRequest, CacheEntry
 from kubectl_build.session.content import EXPORT_STORE
 from kubectl_build.session.filesend import ExportTarget, FileSend
 
@@ -39,8 +40,9 @@ async def solve_request(
     """Build `platforms` of `request` (empty: the daemon's own) as `pool` of `pools`; `attrs` go to the frontend over all others.
 
     Results go to the request's outputs, or to `targets` by the exporter's number. Raises what run_solve raises, and UsageError for a local
-    cache or a layout directory that cannot be used.
+    cache or a layout directory that cannot be used. Local caches with `reset=true` are the caller's to reset where there are several pools.
     """
+    began = time.time()
     exports = cache_exports(request, pool, pools)
     caches = await asyncio.to_thread(open_local_caches, cache_imports(request, pools), exports)
     for text in caches.skipped:
@@ -60,9 +62,19 @@ async def solve_request(
     if result is None:
         raise ProtocolError("the build ended without a result")
     await asyncio.to_thread(record_local_caches, exports, result.response)
+    if len(pools) < 2:
+        await reset_caches(exports, began, emit)
     if layout is not None:
         await asyncio.to_thread(record_layout, layout, raw_descriptor(result.response), result.response.get(NAME, ""))
     return result
+
+
+async def reset_caches(exports: Sequence[CacheEntry], began: float, emit: Sink) -> None:
+    """Reset local caches that say so, when every solve of the build that `began` then has recorded its own. A failure is a warning."""
+    try:
+        await asyncio.to_thread(reset_local_caches, exports, before=began)
+    except UsageError as error:
+        emit(Note(text=f"the local cache was not reset: {error.message}", level="warning"))
 
 
 async def solve_job(
