@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup proto lint unit integration e2e test cluster cluster-down demo manifests
+.PHONY: help setup proto lint unit integration e2e test parity cluster cluster-down demo manifests
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ e2e: setup cluster ## tests on the local cluster
 
 test: setup lint cluster ## everything: lint, unit, integration, e2e
 	. .cluster/env && $(PYTEST) tests
+
+parity: setup cluster ## build a corpus with docker buildx and with us, compare the digests, write docs/parity.md
+	. .cluster/env && $(BIN)/python -m tests.parity
 
 cluster: ## start the local mixed-architecture cluster
 	$(PYTHON) -m tests.cluster up
