@@ -1,13 +1,16 @@
-"""A build context on stdin: what it is, and a copy of it in a file, so that it can be sent more than once."""
+"""A build context on stdin: what it is, and a copy of it in a file, so that it can be sent more than once.
+
+stdin is read by `read1`, one system call at a time: `read` makes several, and a signal between two of them would wait for more input.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
 
 from kubectl_build.errors import UsageError
 from kubectl_build.model.inputs import ArchiveContext
@@ -19,10 +22,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _COMPRESSED = (b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\x00", _ZSTD)
 
 
-def read_head(stream: BinaryIO) -> bytes:
+def read_head(stream: io.BufferedIOBase) -> bytes:
     """Read what `is_archive` looks at: fewer bytes than that only when the stream has no more."""
     head = b""
-    while len(head) < _HEAD and (chunk := stream.read(_HEAD - len(head))):
+    while len(head) < _HEAD and (chunk := stream.read1(_HEAD - len(head))):
         head += chunk
     return head
 
@@ -41,10 +44,10 @@ def is_archive(head: bytes) -> bool:
     return True
 
 
-def spool(head: bytes, stream: BinaryIO, file: Path) -> str:
+def spool(head: bytes, stream: io.BufferedIOBase, file: Path) -> str:
     """Copy `head` and the rest of `stream` to the new file `file`. Returns the digest of all bytes. Raises UsageError.
 
-    A MiB is held in memory at a time.
+    At most a MiB is held in memory at a time.
     """
     digest = hashlib.sha256()
     try:
@@ -53,7 +56,7 @@ def spool(head: bytes, stream: BinaryIO, file: Path) -> str:
             while chunk:
                 digest.update(chunk)
                 out.write(chunk)
-                chunk = stream.read(_CHUNK)
+                chunk = stream.read1(_CHUNK)
     except OSError as error:
         raise UsageError(
             f'stdin cannot be kept in "{file.parent}": {(error.strerror or str(error)).lower()}', hint="TMPDIR names another directory"
@@ -61,7 +64,7 @@ def spool(head: bytes, stream: BinaryIO, file: Path) -> str:
     return digest.hexdigest()
 
 
-def spool_archive(head: bytes, stream: BinaryIO, directory: Path) -> ArchiveContext:
+def spool_archive(head: bytes, stream: io.BufferedIOBase, directory: Path) -> ArchiveContext:
     """Copy an archive to a file in `directory`. One that zstd compressed is unpacked, since BuildKit does not know it there.
 
     Raises UsageError, also when there is no program zstd.

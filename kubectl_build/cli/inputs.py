@@ -5,13 +5,13 @@ Rules: docker/buildx build/opt.go (loadInputs) and util/buildflags/context.go. W
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from kubectl_build.cli import archive, layouts
 from kubectl_build.cli.private import PrivateDirectory, private_directory
@@ -36,7 +36,7 @@ class Inputs:
 
 @contextmanager
 def open_inputs(
-    path: str, file: str | None, named: Mapping[str, str], *, ignore_file: str | None = None, stdin: BinaryIO | None = None
+    path: str, file: str | None, named: Mapping[str, str], *, ignore_file: str | None = None, stdin: io.BufferedIOBase | None = None
 ) -> Iterator[Inputs]:
     """Find everything and read stdin if it is named. Files made on the way are gone when the block is left.
 
@@ -60,7 +60,7 @@ def open_inputs(
         yield replace(inputs, named_contexts=contexts)
 
 
-def _check_words(path: str, file: str | None, ignore_file: str | None, stdin: BinaryIO | None) -> None:
+def _check_words(path: str, file: str | None, ignore_file: str | None, stdin: io.BufferedIOBase | None) -> None:
     if not path:
         raise UsageError('please specify build context (e.g. "." for the current directory)')
     if path == STDIN and file == STDIN:
@@ -117,7 +117,7 @@ def _named(name: str, value: str) -> NamedContext:
     return LocalContext(directory)
 
 
-def _from_directory(path: str, file: str | None, stdin: BinaryIO | None, private: PrivateDirectory) -> Inputs:
+def _from_directory(path: str, file: str | None, stdin: io.BufferedIOBase | None, private: PrivateDirectory) -> Inputs:
     context = Path(path)
     _check_readable(context)
     if file == STDIN:
@@ -129,7 +129,7 @@ def _from_directory(path: str, file: str | None, stdin: BinaryIO | None, private
     return Inputs(context=LocalContext(context), dockerfile=dockerfile, own=True)
 
 
-def _from_address(path: str, file: str | None, stdin: BinaryIO | None, private: PrivateDirectory) -> Inputs:
+def _from_address(path: str, file: str | None, stdin: io.BufferedIOBase | None, private: PrivateDirectory) -> Inputs:
     if file == STDIN:
         dockerfile = _from_stream(b"", stdin, private)
     elif file is not None and os.path.isabs(file):
@@ -139,7 +139,7 @@ def _from_address(path: str, file: str | None, stdin: BinaryIO | None, private: 
     return Inputs(context=RemoteContext(path), dockerfile=dockerfile)
 
 
-def _from_stdin(file: str | None, stdin: BinaryIO, private: PrivateDirectory) -> Inputs:
+def _from_stdin(file: str | None, stdin: io.BufferedIOBase, private: PrivateDirectory) -> Inputs:
     head = archive.read_head(stdin)
     if not head:
         raise UsageError("stdin is empty: neither a tar archive nor a Dockerfile came", hint="for example: tar c . | kubectl build -")
@@ -161,7 +161,7 @@ def _inside(file: str | None) -> Dockerfile:
     return Dockerfile(name=file or "Dockerfile", shown=file or "Dockerfile")
 
 
-def _from_stream(head: bytes, stream: BinaryIO | None, private: PrivateDirectory) -> Dockerfile:
+def _from_stream(head: bytes, stream: io.BufferedIOBase | None, private: PrivateDirectory) -> Dockerfile:
     assert stream is not None
     head = head or archive.read_head(stream)
     if not head:
