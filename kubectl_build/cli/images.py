@@ -33,6 +33,7 @@ from kubectl_build.registry import gojson
 from kubectl_build.registry.client import RegistryTrust
 from kubectl_build.registry.combine import Combined
 from kubectl_build.registry.create import CreateRequest, join_images, write_image
+from kubectl_build.registry.failures import NoTls, Untrusted
 from kubectl_build.registry.http import Dial
 from kubectl_build.registry.index import marshal_indent
 from kubectl_build.registry.inspect import inspect, load_details
@@ -168,7 +169,13 @@ async def _registries(access: Access, cluster: KubeFlags, emit: Sink) -> AsyncIt
             trust, dial = await _through(kube, access.builder, access, emit)
         else:
             trust, dial = (lambda _: RegistryTrust(ca_pem=access.ca_pem, insecure=access.insecure)), None
-        yield await stack.enter_async_context(open_registries(keychain=keychain, trust=trust, dial=dial, emit=emit))
+        try:
+            yield await stack.enter_async_context(open_registries(keychain=keychain, trust=trust, dial=dial, emit=emit))
+        except (NoTls, Untrusted) as error:
+            # Elsewhere these are a builder's matter, and its configuration is the way.
+            if not access.builder:
+                error.hint = "add --insecure" if isinstance(error, NoTls) else "add --ca FILE with the CA that signed it, or --insecure"
+            raise
 
 
 async def _through(kube: KubeClient, name: str, access: Access, emit: Sink) -> tuple[Callable[[str], RegistryTrust], Dial | None]:

@@ -20,6 +20,10 @@ class NoTls(RegistryError):
     """The server answered a TLS greeting with something that is not TLS."""
 
 
+class Untrusted(RegistryError):
+    """The server's certificate is signed by nobody that is trusted, or is for another name."""
+
+
 class Refused(RegistryError):
     """Nothing listens at the address."""
 
@@ -73,7 +77,7 @@ def _from_bridge(link: Link, who: str) -> KubectlBuildError | None:
     return kind(f"{who} cannot be reached from the builder: {failure.message}", hint=failure.hint)
 
 
-def _untrusted(who: str, registry: str, exc: Exception) -> RegistryError:
+def _untrusted(who: str, registry: str, exc: Exception) -> Untrusted:
     why = getattr(exc, "verify_message", "") or str(exc)
     hint = None
     if getattr(exc, "verify_code", None) in _UNKNOWN_CA:
@@ -81,4 +85,4 @@ def _untrusted(who: str, registry: str, exc: Exception) -> RegistryError:
             f'give the builder its CA: "ca" under [registry."{registry}"] in kubectl buildkit create --buildkitd-config FILE, '
             f"or registries of the ConfigMap kubectl-build-defaults"
         )
-    return RegistryError(f"the certificate of {who} is not trusted: {why}", hint=hint)
+    return Untrusted(f"the certificate of {who} is not trusted: {why}", hint=hint)
