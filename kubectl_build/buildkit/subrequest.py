@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.errors import UnsupportedRequest
 from kubectl_build.buildkit.solve import SolveJob, run_solve
-from kubectl_build.errors import BuildError, SolveError
+from kubectl_build.errors import BuildError, RegistryError, SolveError
 from kubectl_build.model.events import Sink
 from kubectl_build.model.request import Call
 from kubectl_build.proto import gateway_pb2
@@ -23,13 +23,10 @@ _CAPS = "moby.buildkit.frontend.subrequests+forward"
 _METHODS = {"check": "lint"}
 """The methods whose name on the command line is not the frontend's."""
 
-_NEWER_FRONTENDS = {
-    "frontend.lint": "docker/dockerfile:1.8.1@sha256:e87caa74dcb7d46cd820352bfea12591f3dba3ddc4285e19c7dcd13359f7cefd",
-    "frontend.outline": "docker/dockerfile:1.7.1@sha256:a57df69d0ea827fb7266491f2813635de6f17269be881f696fbfdf2d83dda33e",
-    "frontend.targets": "docker/dockerfile:1.7.1@sha256:a57df69d0ea827fb7266491f2813635de6f17269be881f696fbfdf2d83dda33e",
-}
-"""Who is asked where the Dockerfile's own frontend is too old to know the request: the images that buildx v0.35.0 names."""
+_NEWER_FRONTEND = "docker/dockerfile:1.8.1@sha256:e87caa74dcb7d46cd820352bfea12591f3dba3ddc4285e19c7dcd13359f7cefd"
+"""Who is asked where the Dockerfile's own frontend is too old to know the request: the image that buildx v0.35.0 asks."""
 
+_KNOWN_TO_NEWER = ("frontend.lint", "frontend.outline", "frontend.targets")
 
 _ANSWERS = {"result.json", "result.txt"}
 """Every answer has one of these, or both."""
@@ -53,17 +50,21 @@ async def run_call(client: BuildkitClient, session: Session, job: SolveJob, call
     method = f"frontend.{_METHODS.get(call.method, call.method)}"
     caps = ",".join(filter(None, [job.attrs.get("frontend.caps", ""), _CAPS]))
     asked = replace(job, question={"requestid": method, "frontend.caps": caps}, exporters=(), cache_exports=(), internal=True)
-    newer = _NEWER_FRONTENDS.get(method)
     try:
         return await _ask(client, session, asked, emit, pool)
     except UnsupportedRequest as error:
-        hint = "name a newer one in its first line: # syntax=docker/dockerfile:1" if newer else "see: --call=subrequests.describe"
+        hint = (
+            "name a newer one in its first line: # syntax=docker/dockerfile:1"
+            if method in _KNOWN_TO_NEWER
+            else "see: --call=subrequests.describe"
+        )
         refusal = SolveError(f"the Dockerfile's frontend does not know the request {method}", hint=hint, sources=error.sources)
-        if newer is None:
+        if method not in _KNOWN_TO_NEWER:
             raise refusal from error
+    newer = {**asked.question, "build-arg:BUILDKIT_SYNTAX": _NEWER_FRONTEND}
     try:
-        return await _ask(client, session, replace(asked, question={**asked.question, "build-arg:BUILDKIT_SYNTAX": newer}), emit, pool)
-    except BuildError as error:
+        return await _ask(client, session, replace(asked, question=newer), emit, pool)
+    except (BuildError, RegistryError) as error:
         raise refusal from error
 
 
