@@ -27,7 +27,7 @@ from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
 from kubectl_build.errors import ConnectionLost, UsageError, ungrouped
 from kubectl_build.held import held
-from kubectl_build.join import index_response, join_shares, publish
+from kubectl_build.join import index_response, join_shares, publish, trust
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
@@ -132,7 +132,7 @@ async def _prepared(
     async with AsyncExitStack() as stack:
         if request.dockerfile.url and (start or pools.runs(home)):
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
-        tokens = _token_fetcher() if request.auth_via is AuthVia.CLIENT else None
+        tokens = _token_fetcher(request, pools) if request.auth_via is AuthVia.CLIENT else None
         services = await stack.enter_async_context(
             open_services(request, keychain=keychain, shared_key=shared_key.result()(), named_keys=named_keys.result()(), tokens=tokens)
         )
@@ -150,10 +150,10 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
         yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=Path(directory), separate=True))
 
 
-def _token_fetcher() -> TokenFetcher:
+def _token_fetcher(request: BuildRequest, pools: Pools) -> TokenFetcher:
     from kubectl_build.registry.tokens import RegistryTokens  # its HTTP client is heavy, and few builds want it
 
-    return RegistryTokens()
+    return RegistryTokens(lambda host: trust(pools.settings(host), request, host))
 
 
 async def _find_pools(address: DaemonAddress | None, request: BuildRequest, kube: KubeClient | None, key: str, emit: Sink) -> Pools:

@@ -64,6 +64,9 @@ class Pools(Protocol):
     async def route(self, link: Link) -> Route:
         """How registries are reached from where the daemon of `link` is."""
 
+    def settings(self, host: str) -> RegistrySettings:
+        """How daemons reach the registry `host`, as far as is known without asking one."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ClusterPools:
@@ -90,6 +93,11 @@ class ClusterPools:
     async def _spec(self) -> BuilderSpec:
         """What the plan has reckoned with, else (the builder is gone since then) as it is now."""
         return self.defaults or await load_defaults(self.kube, self.emit)
+
+    def settings(self, host: str) -> RegistrySettings:
+        """As Pools.settings: what the builder was made with, or will be."""
+        spec = self.builder.spec if self.builder else self.defaults
+        return registry_trust(spec.registries, host) if spec else RegistrySettings()
 
     @asynccontextmanager
     async def link(self, pool: str) -> AsyncIterator[Link]:
@@ -177,6 +185,10 @@ class DaemonPools:
 
     async def ensure(self, pools: Sequence[str]) -> None:
         """As Pools.ensure: it runs, or linking to it says why not."""
+
+    def settings(self, host: str) -> RegistrySettings:
+        """As Pools.settings: nothing is known."""
+        return RegistrySettings()
 
     def link(self, pool: str) -> AbstractAsyncContextManager[Link]:
         """As Pools.link. Raises DialError."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -31,13 +31,13 @@ _NO_POST: Final = (401, 404, 405)  # JFrog Artifactory, GCR, and those that say 
 class RegistryTokens:
     """A TokenFetcher that connects directly, or by the environment's proxies. `trust` is how a registry's servers are reached, by host."""
 
-    def __init__(self, trust: Mapping[str, RegistryTrust] | None = None, *, retry: RetryPolicy | None = None) -> None:
-        self._trust = dict(trust or {})
+    def __init__(self, trust: Callable[[str], RegistryTrust] | None = None, *, retry: RetryPolicy | None = None) -> None:
+        self._trust = trust or (lambda host: RegistryTrust())
         self._retry = retry or RetryPolicy()
 
     async def takes_tokens(self, host: str) -> bool:
         """TokenFetcher.takes_tokens: whether the answer to nobody's request, of whatever status, offers Bearer."""
-        trust = self._trust.get(host, RegistryTrust())
+        trust = self._trust(host)
         async with open_http(host, trust=trust, dial=None, retry=self._retry) as http:
             try:
                 response = await http.send("GET", URL(f"https://{host}/v2/"), headers={})
@@ -49,7 +49,7 @@ class RegistryTokens:
 
     async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
         """TokenFetcher.fetch. The realm comes from the registry by way of the daemon, so it must be one that may get the login."""
-        trust = self._trust.get(request.host, RegistryTrust())
+        trust = self._trust(request.host)
         realm = _realm(request, trust)
         login = credentials if credentials is not None and credentials.secret else None
         async with open_http(request.host, trust=trust, dial=None, retry=self._retry) as http:
