@@ -28,9 +28,8 @@ def join_shares(platforms: Sequence[Platform], shares: Sequence[Share]) -> Index
 
 def index_response(document: IndexDocument, request: BuildRequest) -> dict[str, str]:
     """What an exporter would have answered for `document`."""
-    descriptor = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
     names = ",".join(str(name) for name in request.names or request.tags)
-    return {DIGEST: document.digest, DESCRIPTOR: encode_descriptor(descriptor), **({NAME: names} if names else {})}
+    return {DIGEST: document.digest, DESCRIPTOR: encode_descriptor(document.descriptor), **({NAME: names} if names else {})}
 
 
 async def publish(document: IndexDocument, request: BuildRequest, route: Route, *, keychain: Keychain, emit: Sink) -> None:
@@ -39,12 +38,12 @@ async def publish(document: IndexDocument, request: BuildRequest, route: Route, 
         document,
         request.names,
         keychain=keychain,
-        trust=lambda host: _trust(route.settings(host), request, host),
+        trust=lambda host: trust(route.settings(host), request, host),
         dial=route.dial,
         emit=emit,
     )
 
 
-def _trust(settings: RegistrySettings, request: BuildRequest, host: str) -> RegistryTrust:
-    """How the index reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
+def trust(settings: RegistrySettings, request: BuildRequest, host: str) -> RegistryTrust:
+    """How this client reaches `host`: as the builder's daemons do, plus what the pushing output says for itself."""
     return RegistryTrust(ca_pem=settings.ca, insecure=request.pushes_insecurely(host) or bool(settings.insecure), http=bool(settings.http))

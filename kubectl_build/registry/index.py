@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubectl_build.errors import ProtocolError
@@ -60,11 +60,20 @@ class Child:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexDocument:
-    """An index as it is written to a registry. `digest` is that of `data`."""
+    """An index as it is written to a registry. `digest` is that of `data`; `annotations` are those of its descriptor, not in `data`."""
 
     media_type: str
     data: bytes
     digest: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def descriptor(self) -> JsonObject:
+        """The descriptor that one daemon would have answered for it, in the order of Go's struct."""
+        found: JsonObject = {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data)}
+        if self.annotations:
+            found["annotations"] = dict(sorted(self.annotations.items()))
+        return found
 
 
 @dataclass(slots=True)
@@ -79,8 +88,9 @@ def merge_index(platforms: Sequence[Platform], children: Sequence[Child]) -> Ind
     """Return the one index of `children` with the images in the order of `platforms`.
 
     The index is a Docker manifest list when all that goes in is of Docker's types, else an OCI index; annotations are those that the
-    children's indexes have. Raises ProtocolError when the children are not what was asked for: a platform that is missing, is there
-    twice or was not requested, an attestation for no image, bytes that do not have the descriptor's digest.
+    children's indexes have, and its descriptor's those that their descriptors have. Raises ProtocolError when the children are not what was
+    asked for: a platform that is missing, is there twice or was not requested, an attestation for no image, bytes that do not have the
+    descriptor's digest.
     """
     images: list[_Image] = []
     annotations: dict[str, str] = {}
@@ -100,7 +110,8 @@ def merge_index(platforms: Sequence[Platform], children: Sequence[Child]) -> Ind
     if annotations:
         document["annotations"] = dict(sorted(annotations.items()))
     data = marshal_indent(document)
-    return IndexDocument(media_type=document["mediaType"], data=data, digest=sha256_digest(data))
+    described = {key: value for child in children if child.descriptor.is_index for key, value in child.descriptor.annotations.items()}
+    return IndexDocument(media_type=document["mediaType"], data=data, digest=sha256_digest(data), annotations=described)
 
 
 def marshal_indent(value: JsonObject) -> bytes:
