@@ -45,7 +45,11 @@ async def solve_request(
     began = time.time()
     exports = cache_exports(request, pool, pools)
     caches = await asyncio.to_thread(open_local_caches, cache_imports(request, pools), exports)
-    for text in caches.skipped:
+    skipped = caches.skipped
+    if len(pools) > 1:
+        # Most places of a local cache are empty then, each in its time: only that none has anything is worth a line.
+        skipped = () if any(entry.type == "local" for entry in caches.imports) else skipped[:1]
+    for text in skipped:
         emit(Note(text=text, level="warning"))
     layout = await asyncio.to_thread(layout_output, request.exported)
     job = build_job(request, platforms, pool=pool, pools=pools, imports=caches.imports, shared_keys=services.named_keys)
