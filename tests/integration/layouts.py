@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,3 +98,12 @@ def _image(files: dict[str, bytes]) -> Image:
     for name, data in files.items():
         assert name == f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
     return Image(index, {f"sha256:{name.rpartition('/')[2]}": data for name, data in files.items()})
+
+
+def peak_memory(*, reset: bool = False) -> int:
+    """The most memory that this process has had, in bytes; from now on when `reset`."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024

@@ -27,7 +27,7 @@ from kubectl_build.session.content import EXPORT_STORE
 from kubectl_build.session.filesend import DirTarget, FileTarget
 from tests.cluster import tools
 from tests.integration.buildkitd import running_buildkitd
-from tests.integration.layouts import read_archive, read_layout, solve
+from tests.integration.layouts import peak_memory, read_archive, read_layout, solve
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -226,15 +226,6 @@ def test_second_layout_output_is_refused(tmp_path: Path) -> None:
     assert layout_output((_oci(tmp_path / "b"),)) is None
 
 
-def _peak(reset: bool = False) -> int:
-    """The most memory that this process has had, in bytes; from now on when `reset`."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
-
-
 async def test_layout_output_with_a_big_layer_takes_little_memory(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
     directory = request_.dockerfile.directory
     assert directory is not None
@@ -243,11 +234,11 @@ async def test_layout_output_with_a_big_layer_takes_little_memory(buildkitd: Pat
     (directory / "Dockerfile").write_text("FROM scratch\nCOPY big /\n")
     request = replace(request_, platforms=(AMD64,))
     output = _oci(tmp_path / "layout", tar="false", compression="uncompressed", **{"force-compression": "true"})
-    before = _peak(reset=True)
+    before = peak_memory(reset=True)
 
     await solve(buildkitd, replace(request, outputs=(output,)), stores={EXPORT_STORE: LayoutStore(tmp_path / "layout")})
 
-    assert _peak() - before < 100 << 20
+    assert peak_memory() - before < 100 << 20
     sizes = [blob.stat().st_size for blob in (tmp_path / "layout" / "blobs" / "sha256").iterdir()]
     assert max(sizes) > 300 << 20
     (layer,) = [blob for blob in (tmp_path / "layout" / "blobs" / "sha256").iterdir() if blob.stat().st_size > 300 << 20]

@@ -19,10 +19,15 @@ from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import parse_reference
-from kubectl_build.model.request import Annotation, BuildRequest, Output, OutputType
+from kubectl_build.model.request import Annotation, BuildRequest, Emulation, Output, OutputType
+from kubectl_build.pipeline import build
 from kubectl_build.session.content import EXPORT_STORE
 from kubectl_build.session.filesend import DirTarget, FileTarget
-from tests.integration.layouts import read_archive, read_layout, solve
+from tests.integration.layouts import peak_memory, read_archive, read_layout, solve
+from tests.integration.test_pipeline import Bench, bench
+from tests.integration.test_pipeline_pools import RUN, mixed
+
+__all__ = ["bench", "mixed"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -252,3 +257,67 @@ async def test_output_below_a_file_is_refused_before_the_build(request_: BuildRe
     with pytest.raises(UsageError, match=r"x\.tar"):
         async with joined_files(request.exported):
             pytest.fail("it was begun")
+
+
+@pytest.mark.parametrize(
+    ("kind", "attrs"), [(OutputType.OCI, {}), (OutputType.OCI, {"tar": "false"}), (OutputType.TAR, {})], ids=["oci", "layout", "tar"]
+)
+async def test_build_over_two_pools_writes_what_one_pool_writes(
+    mixed: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: OutputType, attrs: dict[str, str]
+) -> None:
+    """The pod has an emulator by its name, which is what the client asks for; the program of the RUN needs none."""
+    emulator = tmp_path / "bin" / "buildkit-qemu-aarch64"
+    emulator.parent.mkdir()
+    emulator.write_text("#!/bin/sh\n")
+    emulator.chmod(0o755)
+    monkeypatch.setenv("PATH", str(emulator.parent), prepend=os.pathsep)
+    request = mixed.request(
+        RUN,
+        platforms=(ARM64, AMD64),
+        tags=(parse_reference("reg.invalid/app:1"),),
+        outputs=(output(kind, tmp_path / "two", **attrs),),
+        build_args={"SOURCE_DATE_EPOCH": "1700000000"},
+    )
+    alone = replace(request, outputs=(output(kind, tmp_path / "one", **attrs),), emulation=Emulation.ALWAYS)
+
+    two = await build(request, mixed.kube, emit=mixed.events.append, environ={})
+    one = await build(alone, mixed.kube, emit=mixed.events.append, environ={})
+
+    assert [place.pool for place in two.places] == ["arm64", "amd64"]
+    assert [place.pool for place in one.places] == ["amd64", "amd64"]
+    if attrs:
+        assert read_layout(tmp_path / "two") == read_layout(tmp_path / "one")
+    else:
+        assert (tmp_path / "two").read_bytes() == (tmp_path / "one").read_bytes()
+    assert two.digest == one.digest
+    assert [name for name in left_in(tmp_path) if name.startswith(".")] == []
+
+
+async def test_join_of_big_shares_takes_little_memory(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
+    directory = request_.dockerfile.directory
+    assert directory is not None
+    with (directory / "big").open("wb") as big:
+        big.truncate(300 << 20)
+    (directory / "Dockerfile").write_text("FROM scratch\nCOPY big /\n")
+    big_layer = {"compression": "uncompressed", "force-compression": "true"}
+    request = replace(
+        request_,
+        platforms=(AMD64, ARM64),
+        outputs=(output(OutputType.OCI, tmp_path / "joined.tar", **big_layer), output(OutputType.TAR, tmp_path / "trees.tar")),
+    )
+    before = peak_memory(reset=True)
+
+    async with joined_files(request.exported) as joined:
+        asked = pool_request(request)
+        for pool, platform in {"amd64": AMD64, "arm64": ARM64}.items():
+            await solve(buildkitd, asked, [platform], pool=pool, pools=("amd64", "arm64"), targets=joined.targets(pool))
+        await joined.finish(request.platforms)
+
+    assert peak_memory() - before < 100 << 20
+    assert (tmp_path / "joined.tar").stat().st_size > 300 << 20
+    assert (tmp_path / "trees.tar").stat().st_size > 600 << 20
+    with tarfile.open(tmp_path / "trees.tar") as tar:
+        assert [(member.name, member.size) for member in tar if member.isreg()] == [
+            ("linux_amd64/big", 300 << 20),
+            ("linux_arm64/big", 300 << 20),
+        ]
