@@ -53,13 +53,10 @@ async def run_call(client: BuildkitClient, session: Session, job: SolveJob, call
     try:
         return await _ask(client, session, asked, emit, pool)
     except UnsupportedRequest as error:
-        hint = (
-            "name a newer one in its first line: # syntax=docker/dockerfile:1"
-            if method in _KNOWN_TO_NEWER
-            else "see: --call=subrequests.describe"
-        )
+        known = method in _KNOWN_TO_NEWER
+        hint = "name a newer one in its first line: # syntax=docker/dockerfile:1" if known else "see: --call=subrequests.describe"
         refusal = SolveError(f"the Dockerfile's frontend does not know the request {method}", hint=hint, sources=error.sources)
-        if method not in _KNOWN_TO_NEWER:
+        if not known:
             raise refusal from error
     newer = {**asked.question, "build-arg:BUILDKIT_SYNTAX": _NEWER_FRONTEND}
     try:
