@@ -12,6 +12,7 @@ from kubectl_build.buildkit.annotations import annotation_attrs, without_platfor
 from kubectl_build.buildkit.caches import cache_exports, cache_imports, cache_imports_attr
 from kubectl_build.buildkit.context_attrs import context_attrs
 from kubectl_build.buildkit.solve import Exporter, SolveJob
+from kubectl_build.buildkit.source_policy import parse_source_policy
 from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest, CacheEntry, Output, OutputType
@@ -46,6 +47,7 @@ def build_job(
         cache_imports=found,
         cache_exports=cache_exports(request, pool, pools),
         entitlements=entitlements(request),
+        source_policy=parse_source_policy(request.source_policy),
     )
 
 
@@ -68,6 +70,7 @@ def plan_job(
         frontend=frontend(request),
         attrs={name: value for name, value in attrs.items() if not name.startswith("attest:")},
         entitlements=entitlements(request),
+        source_policy=parse_source_policy(request.source_policy),
         internal=True,
     )
 

@@ -19,7 +19,7 @@ from kubectl_build.buildkit.status import status_update
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
 from kubectl_build.model.request import CacheEntry
-from kubectl_build.proto import control_pb2, gateway_pb2, pb_pb2
+from kubectl_build.proto import control_pb2, gateway_pb2, pb_pb2, sourcepolicy_pb2
 from kubectl_build.session.session import Session
 
 _SETTLE = 10.0
@@ -51,6 +51,7 @@ class SolveJob:
     cache_exports: tuple[CacheEntry, ...] = ()
     entitlements: tuple[str, ...] = ()
     internal: bool = False
+    source_policy: sourcepolicy_pb2.Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +237,8 @@ def _control_request(ref: str, session_id: str, job: SolveJob) -> control_pb2.So
         # Daemons before 0.13 know only these two.
         request.ExporterDeprecated = exporters[0].Type
         request.ExporterAttrsDeprecated.update(exporters[0].Attrs)
+    if job.source_policy is not None:
+        request.SourcePolicy.CopyFrom(job.source_policy)
     request.Cache.SetInParent()
     for entries, found in ((request.Cache.Exports, job.cache_exports), (request.Cache.Imports, job.cache_imports)):
         entries.extend(control_pb2.CacheOptionsEntry(Type=entry.type, Attrs=dict(entry.attrs)) for entry in found)

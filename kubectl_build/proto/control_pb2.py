@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from kubectl_build.proto import pb_pb2 as kubectl__build_dot_proto_dot_pb__pb2
+from kubectl_build.proto import sourcepolicy_pb2 as kubectl__build_dot_proto_dot_sourcepolicy__pb2
 from kubectl_build.proto import status_pb2 as kubectl__build_dot_proto_dot_status__pb2
 from kubectl_build.proto import worker_pb2 as kubectl__build_dot_proto_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kubectl_build/proto/control.proto\x12\x10moby.buildkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckubectl_build/proto/pb.proto\x1a kubectl_build/proto/status.proto\x1a kubectl_build/proto/worker.proto\"\xb5\x05\n\x0cSolveRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\"\n\nDefinition\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\x12\x1a\n\x12\x45xporterDeprecated\x18\x03 \x01(\t\x12\\\n\x17\x45xporterAttrsDeprecated\x18\x04 \x03(\x0b\x32;.moby.buildkit.v1.SolveRequest.ExporterAttrsDeprecatedEntry\x12\x0f\n\x07Session\x18\x05 \x01(\t\x12\x10\n\x08\x46rontend\x18\x06 \x01(\t\x12H\n\rFrontendAttrs\x18\x07 \x03(\x0b\x32\x31.moby.buildkit.v1.SolveRequest.FrontendAttrsEntry\x12-\n\x05\x43\x61\x63he\x18\x08 \x01(\x0b\x32\x1e.moby.buildkit.v1.CacheOptions\x12\x14\n\x0c\x45ntitlements\x18\t \x03(\t\x12J\n\x0e\x46rontendInputs\x18\n \x03(\x0b\x32\x32.moby.buildkit.v1.SolveRequest.FrontendInputsEntry\x12\x10\n\x08Internal\x18\x0b \x01(\x08\x12-\n\tExporters\x18\r \x03(\x0b\x32\x1a.moby.buildkit.v1.Exporter\x1a>\n\x1c\x45xporterAttrsDeprecatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x45\n\x13\x46rontendInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"z\n\x0c\x43\x61\x63heOptions\x12\x34\n\x07\x45xports\x18\x04 \x03(\x0b\x32#.moby.buildkit.v1.CacheOptionsEntry\x12\x34\n\x07Imports\x18\x05 \x03(\x0b\x32#.moby.buildkit.v1.CacheOptionsEntry\"\x8e\x01\n\x11\x43\x61\x63heOptionsEntry\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12=\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32..moby.buildkit.v1.CacheOptionsEntry.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\x08\x45xporter\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12\x34\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32%.moby.buildkit.v1.Exporter.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x01\n\rSolveResponse\x12O\n\x10\x45xporterResponse\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.SolveResponse.ExporterResponseEntry\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\rStatusRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\xcc\x01\n\x0eStatusResponse\x12*\n\x08vertexes\x18\x01 \x03(\x0b\x32\x18.moby.buildkit.v1.Vertex\x12\x30\n\x08statuses\x18\x02 \x03(\x0b\x32\x1e.moby.buildkit.v1.VertexStatus\x12)\n\x04logs\x18\x03 \x03(\x0b\x32\x1b.moby.buildkit.v1.VertexLog\x12\x31\n\x08warnings\x18\x04 \x03(\x0b\x32\x1f.moby.buildkit.v1.VertexWarning\"\xdb\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x08\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12(\n\rprogressGroup\x18\x08 \x01(\x0b\x32\x11.pb.ProgressGroup\"\xe3\x01\n\x0cVertexStatus\x12\n\n\x02ID\x18\x01 \x01(\t\x12\x0e\n\x06vertex\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\"\x93\x01\n\rVertexWarning\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x1c\n\x04info\x18\x06 \x01(\x0b\x32\x0e.pb.SourceInfo\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"$\n\x12ListWorkersRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x03(\t\"K\n\x13ListWorkersResponse\x12\x34\n\x06record\x18\x01 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\r\n\x0bInfoRequest\"P\n\x0cInfoResponse\x12@\n\x0f\x62uildkitVersion\x18\x01 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersion\"h\n\x13\x42uildHistoryRequest\x12\x12\n\nActiveOnly\x18\x01 \x01(\x08\x12\x0b\n\x03Ref\x18\x02 \x01(\t\x12\x11\n\tEarlyExit\x18\x03 \x01(\x08\x12\x0e\n\x06\x46ilter\x18\x04 \x03(\t\x12\r\n\x05Limit\x18\x05 \x01(\x05\"\x80\x01\n\x11\x42uildHistoryEvent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\'.moby.buildkit.v1.BuildHistoryEventType\x12\x34\n\x06record\x18\x02 \x01(\x0b\x32$.moby.buildkit.v1.BuildHistoryRecord\"\xb6\x01\n\nDescriptor\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x42\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32-.moby.buildkit.v1.Descriptor.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0f\x42uildResultInfo\x12\x32\n\x0c\x41ttestations\x18\x02 \x03(\x0b\x32\x1c.moby.buildkit.v1.Descriptor\"\x8e\x06\n\x12\x42uildHistoryRecord\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46rontend\x18\x02 \x01(\t\x12N\n\rFrontendAttrs\x18\x03 \x03(\x0b\x32\x37.moby.buildkit.v1.BuildHistoryRecord.FrontendAttrsEntry\x12-\n\tExporters\x18\x04 \x03(\x0b\x32\x1a.moby.buildkit.v1.Exporter\x12!\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12-\n\tCreatedAt\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x43ompletedAt\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12T\n\x10\x45xporterResponse\x18\t \x03(\x0b\x32:.moby.buildkit.v1.BuildHistoryRecord.ExporterResponseEntry\x12\x31\n\x06Result\x18\n \x01(\x0b\x32!.moby.buildkit.v1.BuildResultInfo\x12\x42\n\x07Results\x18\x0b \x03(\x0b\x32\x31.moby.buildkit.v1.BuildHistoryRecord.ResultsEntry\x12\x16\n\x0enumCachedSteps\x18\x0f \x01(\x05\x12\x15\n\rnumTotalSteps\x18\x10 \x01(\x05\x12\x19\n\x11numCompletedSteps\x18\x11 \x01(\x05\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aQ\n\x0cResultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.moby.buildkit.v1.BuildResultInfo:\x02\x38\x01*?\n\x15\x42uildHistoryEventType\x12\x0b\n\x07STARTED\x10\x00\x12\x0c\n\x08\x43OMPLETE\x10\x01\x12\x0b\n\x07\x44\x45LETED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kubectl_build/proto/control.proto\x12\x10moby.buildkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckubectl_build/proto/pb.proto\x1a&kubectl_build/proto/sourcepolicy.proto\x1a kubectl_build/proto/status.proto\x1a kubectl_build/proto/worker.proto\"\xf2\x05\n\x0cSolveRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\"\n\nDefinition\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\x12\x1a\n\x12\x45xporterDeprecated\x18\x03 \x01(\t\x12\\\n\x17\x45xporterAttrsDeprecated\x18\x04 \x03(\x0b\x32;.moby.buildkit.v1.SolveRequest.ExporterAttrsDeprecatedEntry\x12\x0f\n\x07Session\x18\x05 \x01(\t\x12\x10\n\x08\x46rontend\x18\x06 \x01(\t\x12H\n\rFrontendAttrs\x18\x07 \x03(\x0b\x32\x31.moby.buildkit.v1.SolveRequest.FrontendAttrsEntry\x12-\n\x05\x43\x61\x63he\x18\x08 \x01(\x0b\x32\x1e.moby.buildkit.v1.CacheOptions\x12\x14\n\x0c\x45ntitlements\x18\t \x03(\t\x12J\n\x0e\x46rontendInputs\x18\n \x03(\x0b\x32\x32.moby.buildkit.v1.SolveRequest.FrontendInputsEntry\x12\x10\n\x08Internal\x18\x0b \x01(\x08\x12;\n\x0cSourcePolicy\x18\x0c \x01(\x0b\x32%.moby.buildkit.v1.sourcepolicy.Policy\x12-\n\tExporters\x18\r \x03(\x0b\x32\x1a.moby.buildkit.v1.Exporter\x1a>\n\x1c\x45xporterAttrsDeprecatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x45\n\x13\x46rontendInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.Definition:\x02\x38\x01\"z\n\x0c\x43\x61\x63heOptions\x12\x34\n\x07\x45xports\x18\x04 \x03(\x0b\x32#.moby.buildkit.v1.CacheOptionsEntry\x12\x34\n\x07Imports\x18\x05 \x03(\x0b\x32#.moby.buildkit.v1.CacheOptionsEntry\"\x8e\x01\n\x11\x43\x61\x63heOptionsEntry\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12=\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32..moby.buildkit.v1.CacheOptionsEntry.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\x08\x45xporter\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12\x34\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32%.moby.buildkit.v1.Exporter.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x01\n\rSolveResponse\x12O\n\x10\x45xporterResponse\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.SolveResponse.ExporterResponseEntry\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\rStatusRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\xcc\x01\n\x0eStatusResponse\x12*\n\x08vertexes\x18\x01 \x03(\x0b\x32\x18.moby.buildkit.v1.Vertex\x12\x30\n\x08statuses\x18\x02 \x03(\x0b\x32\x1e.moby.buildkit.v1.VertexStatus\x12)\n\x04logs\x18\x03 \x03(\x0b\x32\x1b.moby.buildkit.v1.VertexLog\x12\x31\n\x08warnings\x18\x04 \x03(\x0b\x32\x1f.moby.buildkit.v1.VertexWarning\"\xdb\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x08\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12(\n\rprogressGroup\x18\x08 \x01(\x0b\x32\x11.pb.ProgressGroup\"\xe3\x01\n\x0cVertexStatus\x12\n\n\x02ID\x18\x01 \x01(\t\x12\x0e\n\x06vertex\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12-\n\ttimestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\"\x93\x01\n\rVertexWarning\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x1c\n\x04info\x18\x06 \x01(\x0b\x32\x0e.pb.SourceInfo\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"$\n\x12ListWorkersRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x03(\t\"K\n\x13ListWorkersResponse\x12\x34\n\x06record\x18\x01 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\r\n\x0bInfoRequest\"P\n\x0cInfoResponse\x12@\n\x0f\x62uildkitVersion\x18\x01 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersion\"h\n\x13\x42uildHistoryRequest\x12\x12\n\nActiveOnly\x18\x01 \x01(\x08\x12\x0b\n\x03Ref\x18\x02 \x01(\t\x12\x11\n\tEarlyExit\x18\x03 \x01(\x08\x12\x0e\n\x06\x46ilter\x18\x04 \x03(\t\x12\r\n\x05Limit\x18\x05 \x01(\x05\"\x80\x01\n\x11\x42uildHistoryEvent\x12\x35\n\x04type\x18\x01 \x01(\x0e\x32\'.moby.buildkit.v1.BuildHistoryEventType\x12\x34\n\x06record\x18\x02 \x01(\x0b\x32$.moby.buildkit.v1.BuildHistoryRecord\"\xb6\x01\n\nDescriptor\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x42\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32-.moby.buildkit.v1.Descriptor.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0f\x42uildResultInfo\x12\x32\n\x0c\x41ttestations\x18\x02 \x03(\x0b\x32\x1c.moby.buildkit.v1.Descriptor\"\x8e\x06\n\x12\x42uildHistoryRecord\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46rontend\x18\x02 \x01(\t\x12N\n\rFrontendAttrs\x18\x03 \x03(\x0b\x32\x37.moby.buildkit.v1.BuildHistoryRecord.FrontendAttrsEntry\x12-\n\tExporters\x18\x04 \x03(\x0b\x32\x1a.moby.buildkit.v1.Exporter\x12!\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12-\n\tCreatedAt\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x43ompletedAt\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12T\n\x10\x45xporterResponse\x18\t \x03(\x0b\x32:.moby.buildkit.v1.BuildHistoryRecord.ExporterResponseEntry\x12\x31\n\x06Result\x18\n \x01(\x0b\x32!.moby.buildkit.v1.BuildResultInfo\x12\x42\n\x07Results\x18\x0b \x03(\x0b\x32\x31.moby.buildkit.v1.BuildHistoryRecord.ResultsEntry\x12\x16\n\x0enumCachedSteps\x18\x0f \x01(\x05\x12\x15\n\rnumTotalSteps\x18\x10 \x01(\x05\x12\x19\n\x11numCompletedSteps\x18\x11 \x01(\x05\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aQ\n\x0cResultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.moby.buildkit.v1.BuildResultInfo:\x02\x38\x01*?\n\x15\x42uildHistoryEventType\x12\x0b\n\x07STARTED\x10\x00\x12\x0c\n\x08\x43OMPLETE\x10\x01\x12\x0b\n\x07\x44\x45LETED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,68 +56,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUILDHISTORYRECORD_EXPORTERRESPONSEENTRY']._serialized_options = b'8\001'
   _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._loaded_options = None
   _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._serialized_options = b'8\001'
-  _globals['_BUILDHISTORYEVENTTYPE']._serialized_start=3897
-  _globals['_BUILDHISTORYEVENTTYPE']._serialized_end=3960
-  _globals['_SOLVEREQUEST']._serialized_start=187
-  _globals['_SOLVEREQUEST']._serialized_end=880
-  _globals['_SOLVEREQUEST_EXPORTERATTRSDEPRECATEDENTRY']._serialized_start=693
-  _globals['_SOLVEREQUEST_EXPORTERATTRSDEPRECATEDENTRY']._serialized_end=755
-  _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_start=757
-  _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_end=809
-  _globals['_SOLVEREQUEST_FRONTENDINPUTSENTRY']._serialized_start=811
-  _globals['_SOLVEREQUEST_FRONTENDINPUTSENTRY']._serialized_end=880
-  _globals['_CACHEOPTIONS']._serialized_start=882
-  _globals['_CACHEOPTIONS']._serialized_end=1004
-  _globals['_CACHEOPTIONSENTRY']._serialized_start=1007
-  _globals['_CACHEOPTIONSENTRY']._serialized_end=1149
-  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_start=1105
-  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_end=1149
-  _globals['_EXPORTER']._serialized_start=1151
-  _globals['_EXPORTER']._serialized_end=1275
-  _globals['_EXPORTER_ATTRSENTRY']._serialized_start=1105
-  _globals['_EXPORTER_ATTRSENTRY']._serialized_end=1149
-  _globals['_SOLVERESPONSE']._serialized_start=1278
-  _globals['_SOLVERESPONSE']._serialized_end=1431
-  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_start=1376
-  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_end=1431
-  _globals['_STATUSREQUEST']._serialized_start=1433
-  _globals['_STATUSREQUEST']._serialized_end=1461
-  _globals['_STATUSRESPONSE']._serialized_start=1464
-  _globals['_STATUSRESPONSE']._serialized_end=1668
-  _globals['_VERTEX']._serialized_start=1671
-  _globals['_VERTEX']._serialized_end=1890
-  _globals['_VERTEXSTATUS']._serialized_start=1893
-  _globals['_VERTEXSTATUS']._serialized_end=2120
-  _globals['_VERTEXLOG']._serialized_start=2122
-  _globals['_VERTEXLOG']._serialized_end=2225
-  _globals['_VERTEXWARNING']._serialized_start=2228
-  _globals['_VERTEXWARNING']._serialized_end=2375
-  _globals['_BYTESMESSAGE']._serialized_start=2377
-  _globals['_BYTESMESSAGE']._serialized_end=2405
-  _globals['_LISTWORKERSREQUEST']._serialized_start=2407
-  _globals['_LISTWORKERSREQUEST']._serialized_end=2443
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=2445
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=2520
-  _globals['_INFOREQUEST']._serialized_start=2522
-  _globals['_INFOREQUEST']._serialized_end=2535
-  _globals['_INFORESPONSE']._serialized_start=2537
-  _globals['_INFORESPONSE']._serialized_end=2617
-  _globals['_BUILDHISTORYREQUEST']._serialized_start=2619
-  _globals['_BUILDHISTORYREQUEST']._serialized_end=2723
-  _globals['_BUILDHISTORYEVENT']._serialized_start=2726
-  _globals['_BUILDHISTORYEVENT']._serialized_end=2854
-  _globals['_DESCRIPTOR']._serialized_start=2857
-  _globals['_DESCRIPTOR']._serialized_end=3039
-  _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_start=2989
-  _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_end=3039
-  _globals['_BUILDRESULTINFO']._serialized_start=3041
-  _globals['_BUILDRESULTINFO']._serialized_end=3110
-  _globals['_BUILDHISTORYRECORD']._serialized_start=3113
-  _globals['_BUILDHISTORYRECORD']._serialized_end=3895
-  _globals['_BUILDHISTORYRECORD_FRONTENDATTRSENTRY']._serialized_start=757
-  _globals['_BUILDHISTORYRECORD_FRONTENDATTRSENTRY']._serialized_end=809
-  _globals['_BUILDHISTORYRECORD_EXPORTERRESPONSEENTRY']._serialized_start=1376
-  _globals['_BUILDHISTORYRECORD_EXPORTERRESPONSEENTRY']._serialized_end=1431
-  _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._serialized_start=3814
-  _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._serialized_end=3895
+  _globals['_BUILDHISTORYEVENTTYPE']._serialized_start=3998
+  _globals['_BUILDHISTORYEVENTTYPE']._serialized_end=4061
+  _globals['_SOLVEREQUEST']._serialized_start=227
+  _globals['_SOLVEREQUEST']._serialized_end=981
+  _globals['_SOLVEREQUEST_EXPORTERATTRSDEPRECATEDENTRY']._serialized_start=794
+  _globals['_SOLVEREQUEST_EXPORTERATTRSDEPRECATEDENTRY']._serialized_end=856
+  _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_start=858
+  _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_end=910
+  _globals['_SOLVEREQUEST_FRONTENDINPUTSENTRY']._serialized_start=912
+  _globals['_SOLVEREQUEST_FRONTENDINPUTSENTRY']._serialized_end=981
+  _globals['_CACHEOPTIONS']._serialized_start=983
+  _globals['_CACHEOPTIONS']._serialized_end=1105
+  _globals['_CACHEOPTIONSENTRY']._serialized_start=1108
+  _globals['_CACHEOPTIONSENTRY']._serialized_end=1250
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_start=1206
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_end=1250
+  _globals['_EXPORTER']._serialized_start=1252
+  _globals['_EXPORTER']._serialized_end=1376
+  _globals['_EXPORTER_ATTRSENTRY']._serialized_start=1206
+  _globals['_EXPORTER_ATTRSENTRY']._serialized_end=1250
+  _globals['_SOLVERESPONSE']._serialized_start=1379
+  _globals['_SOLVERESPONSE']._serialized_end=1532
+  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_start=1477
+  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_end=1532
+  _globals['_STATUSREQUEST']._serialized_start=1534
+  _globals['_STATUSREQUEST']._serialized_end=1562
+  _globals['_STATUSRESPONSE']._serialized_start=1565
+  _globals['_STATUSRESPONSE']._serialized_end=1769
+  _globals['_VERTEX']._serialized_start=1772
+  _globals['_VERTEX']._serialized_end=1991
+  _globals['_VERTEXSTATUS']._serialized_start=1994
+  _globals['_VERTEXSTATUS']._serialized_end=2221
+  _globals['_VERTEXLOG']._serialized_start=2223
+  _globals['_VERTEXLOG']._serialized_end=2326
+  _globals['_VERTEXWARNING']._serialized_start=2329
+  _globals['_VERTEXWARNING']._serialized_end=2476
+  _globals['_BYTESMESSAGE']._serialized_start=2478
+  _globals['_BYTESMESSAGE']._serialized_end=2506
+  _globals['_LISTWORKERSREQUEST']._serialized_start=2508
+  _globals['_LISTWORKERSREQUEST']._serialized_end=2544
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=2546
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=2621
+  _globals['_INFOREQUEST']._serialized_start=2623
+  _globals['_INFOREQUEST']._serialized_end=2636
+  _globals['_INFORESPONSE']._serialized_start=2638
+  _globals['_INFORESPONSE']._serialized_end=2718
+  _globals['_BUILDHISTORYREQUEST']._serialized_start=2720
+  _globals['_BUILDHISTORYREQUEST']._serialized_end=2824
+  _globals['_BUILDHISTORYEVENT']._serialized_start=2827
+  _globals['_BUILDHISTORYEVENT']._serialized_end=2955
+  _globals['_DESCRIPTOR']._serialized_start=2958
+  _globals['_DESCRIPTOR']._serialized_end=3140
+  _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_start=3090
+  _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_end=3140
+  _globals['_BUILDRESULTINFO']._serialized_start=3142
+  _globals['_BUILDRESULTINFO']._serialized_end=3211
+  _globals['_BUILDHISTORYRECORD']._serialized_start=3214
+  _globals['_BUILDHISTORYRECORD']._serialized_end=3996
+  _globals['_BUILDHISTORYRECORD_FRONTENDATTRSENTRY']._serialized_start=858
+  _globals['_BUILDHISTORYRECORD_FRONTENDATTRSENTRY']._serialized_end=910
+  _globals['_BUILDHISTORYRECORD_EXPORTERRESPONSEENTRY']._serialized_start=1477
+  _globals['_BUILDHISTORYRECORD_EXPORTERRESPONSEENTRY']._serialized_end=1532
+  _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._serialized_start=3915
+  _globals['_BUILDHISTORYRECORD_RESULTSENTRY']._serialized_end=3996
 # @@protoc_insertion_point(module_scope)

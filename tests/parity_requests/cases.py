@@ -50,6 +50,18 @@ def _archive(mode: str) -> bytes:
 
 
 _AGENT = {"SSH_AUTH_SOCK": "{dir}/agent.sock"}
+_POLICY = {
+    "version": 1,
+    "rules": [
+        {"action": "DENY", "selector": {"identifier": "docker-image://bad.example/*", "match_type": "REGEX"}},
+        {
+            "action": "CONVERT",
+            "selector": {"identifier": "https://x.example", "constraints": [{"key": "a", "value": "b", "condition": "NOTEQUAL"}]},
+            "updates": {"identifier": "https://y.example", "attrs": {"http.checksum": "sha256:0"}},
+        },
+    ],
+}
+
 _GHA = {"ACTIONS_RUNTIME_TOKEN": "t0ken", "ACTIONS_CACHE_URL": "https://cache.example/"}
 _GHA_2 = {"ACTIONS_RUNTIME_TOKEN": "t0ken", "ACTIONS_RESULTS_URL": "https://results.example/", "ACTIONS_CACHE_SERVICE_V2": "true"}
 _AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "token"}
@@ -120,6 +132,7 @@ CASES = (
     Case("resources-old-flags", "-m 1g --cpu-quota 5 -c 3 --cpuset-cpus 0"),
     Case("network-host", "--network=host"),
     Case("network-default", "--network default"),
+    Case("source-policy", environ={"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "{dir}/policy.json"}),
     Case("allow", "--allow network.host --allow security.insecure --allow device=vendor.example/gpu"),
     Case("vcs", context="repository"),
     Case("vcs-sub", "-f repository/sub/Dockerfile --build-context data=repository", context="repository/sub"),
@@ -210,6 +223,7 @@ def prepare(directory: Path) -> None:
         "repository/Dockerfile": _DOCKERFILE,
         "repository/sub/Dockerfile": _DOCKERFILE,
         "docker/config.json": "{}",
+        "policy.json": json.dumps(_POLICY),
         "proxies/config.json": json.dumps({"proxies": {"default": {"httpProxy": "http://proxy.example:1", "noProxy": "theirs"}}}),
     }.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from tests.parity_requests.recorder import Recorder
 _HERE = "{dir}"
 _METHOD = "x-docker-expose-session-grpc-method"
 
-_FIELDS = {12: "SourcePolicy", 14: "EnableSessionExporter", 15: "SourcePolicySession", 16: "CompatibilityVersion", 17: "ProxyNetwork"}
+_FIELDS = {14: "EnableSessionExporter", 15: "SourcePolicySession", 16: "CompatibilityVersion", 17: "ProxyNetwork"}
 """Fields of Control's SolveRequest that our own control.proto may lack."""
 
 
@@ -37,6 +37,7 @@ class Told:
     gateway_imports: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     entitlements: list[str] = field(default_factory=list)
     internal: bool = False
+    policy: str = ""
     inputs: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ def told(recorder: Recorder, directory: Path) -> Told:
         gateway_imports=[_entry(each, directory) for each in gateway.CacheImports],
         entitlements=sorted(set(control.Entitlements)),
         internal=control.Internal,
+        policy=str(control.SourcePolicy),
         inputs=sorted([*control.FrontendInputs, *gateway.FrontendInputs]),
         others=sorted([*_others(control), *_others(gateway)]),
         services=_services(recorder.sessions[control.Session]),
