@@ -9,6 +9,7 @@ from typing import Any
 
 from kubectl_build.cli.go_template import render
 from kubectl_build.model.json import JsonObject
+from kubectl_build.progress.escape import clean_line
 from kubectl_build.registry import gojson
 from kubectl_build.registry.inspect import Details, Inspected
 
@@ -48,10 +49,10 @@ def _manifests(inspected: Inspected) -> str:
             ("  URLs:", ", ".join(entry.get("urls") or ())),
         ):
             if value:
-                rows.append((label, value))
+                rows.append((label, str(value)))
         if entry.get("annotations"):
             text += _aligned([*rows, ("  Annotations:", "")])
-            text += _aligned([(f"    {name}:", value) for name, value in sorted(entry["annotations"].items())])
+            text += _aligned([(f"    {name}:", str(value)) for name, value in sorted(entry["annotations"].items())])
             rows = []
     return text + _aligned(rows)
 
@@ -65,7 +66,7 @@ def _platform_name(platform: JsonObject) -> str:
 def _aligned(rows: Sequence[tuple[str, str]]) -> str:
     """Two columns as Go's tabwriter pads them: the first to its widest cell and one blank, in empty lines too."""
     width = max((len(label) for label, _ in rows), default=0) + 1
-    return "".join(f"{label:<{width}}{value}\n" for label, value in rows)
+    return "".join(f"{clean_line(label):<{width}}{clean_line(value)}\n" for label, value in rows)
 
 
 def formatted(template: str, name: str, inspected: Inspected, details: Details) -> str:

@@ -1,1 +1,1 @@
-"""Registries: the merge of image indexes, and a client for manifests. Blobs are BuildKit's business."""
+"""Registries: clients for manifests and blobs, the merge of image indexes, images inspected, joined and copied."""

@@ -26,6 +26,9 @@ from kubectl_build.registry.http import Dial, RegistryTrust, Response, RetryPoli
 
 __all__ = ["RegistryClient", "RegistryTrust", "RetryPolicy", "open_registry"]
 
+_NO_LIST = frozenset({400, 403, 404, 405})
+"""How registries say that they have no list of referrers, or none under the fallback tag."""
+
 _ACCEPT = ", ".join((MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST))
 
 
@@ -82,13 +85,11 @@ class RegistryClient:
         """
         path = f"/v2/{repository}/referrers/{digest}"
         scope = Scope(repository=repository, actions="pull")
-        request = Request(
-            method="GET", path=path, scope=scope, headers={"Accept": MEDIA_TYPE_INDEX}, absent=frozenset({400, 403, 404, 405})
-        )
+        request = Request(method="GET", path=path, scope=scope, headers={"Accept": MEDIA_TYPE_INDEX}, absent=_NO_LIST)
         response = await self._exchange.send(request)
         if response.status != 200 or _media_type(response) != MEDIA_TYPE_INDEX:
-            response = await self._ask("GET", repository, digest.replace(":", "-"), absent=frozenset({404}))
-        if response.status == 404:
+            response = await self._ask("GET", repository, digest.replace(":", "-"), absent=_NO_LIST)
+        if response.status != 200:
             return []
         try:
             manifests = json.loads(response.body).get("manifests") or []

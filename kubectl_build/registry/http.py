@@ -30,6 +30,9 @@ _DEADLINE = 10.0
 _STALL = 60.0
 """Seconds that a stream may make no progress: storage behind a registry takes its time to take over a large blob."""
 
+_TOLD = 1.0
+"""Seconds of a wait that the user should know of."""
+
 _TRANSIENT = frozenset({500, 502, 503, 504})
 
 
@@ -144,10 +147,12 @@ class Http:
                 wait = self.pause_after(response, pause)
                 if last or wait is None:
                     return response
-                self._tell_wait(response, wait)
                 pause = wait
+                if pause >= _TOLD:
+                    self._tell(self._why(response, pause))
             await asyncio.sleep(pause)
-            self._tell("")
+            if pause >= _TOLD:
+                self._tell("")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def pause_after(self, response: Response, backoff: float) -> float | None:
@@ -159,11 +164,9 @@ class Http:
             return backoff
         return asked if asked <= self.retry.longest_retry_after else None
 
-    def _tell_wait(self, response: Response, seconds: float) -> None:
-        if seconds < 1:
-            return
+    def _why(self, response: Response, seconds: float) -> str:
         why = "it gets too many requests" if response.status == 429 else f"it answered {response.status}"
-        self._tell(f'waiting {seconds:.0f} s for registry "{self._registry}", as it asks: {why}')
+        return f'waiting {seconds:.0f} s for registry "{self._registry}", as it asks: {why}'
 
     def _tell(self, text: str) -> None:
         if self._emit is not None:

@@ -32,7 +32,7 @@ async def publish_index(
     error = ""
     try:
         for host in dict.fromkeys(name.domain for name in names):
-            async with open_registry(host, keychain=keychain, trust=trust(host), dial=dial) as registry:
+            async with open_registry(host, keychain=keychain, trust=trust(host), dial=dial, emit=emit) as registry:
                 for name in names:
                     if name.domain == host:
                         started = time.time()
