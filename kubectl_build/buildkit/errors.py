@@ -34,6 +34,7 @@ _REGISTRY_TEXT = re.compile(
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
 
 
+_REFUSED_ENTITLEMENT = re.compile(r"granting entitlement (\S+) is not allowed by build daemon configuration")
 _UNSUPPORTED_REQUEST = re.compile(r"unsupported request (frontend\.[a-z.]+)")
 """What frontends say that have no typed errors (moby/buildkit v0.8)."""
 
@@ -97,8 +98,20 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
     if _is_registry_failure(step, message, ran=status is not None):
         return _registry_error(message)
     return SolveError(
-        _sentence(message), step=step, log_tail=log.tail(digest), sources=_unique(sources), exit_status=int(status) if status else None
+        _sentence(message),
+        hint=_hint(message),
+        step=step,
+        log_tail=log.tail(digest),
+        sources=_unique(sources),
+        exit_status=int(status) if status else None,
     )
+
+
+def _hint(message: str) -> str | None:
+    refused = _REFUSED_ENTITLEMENT.search(message)
+    if refused is None:
+        return None
+    return f'the builder must allow it: kubectl buildkit create NAME --buildkitd-config FILE, with insecure-entitlements = ["{refused.group(1)}"]'
 
 
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:
