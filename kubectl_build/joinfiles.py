@@ -1,7 +1,7 @@
 """File outputs of a build over several pools, joined into what one daemon would have written: one archive, one layout, one tar.
 
-Each pool sends its share as an archive into a private temporary directory beside the output's place. When all have come they are joined;
-until then, and when anything fails, nothing of the output is to be seen.
+Each pool sends its share as an archive into a private temporary directory. When all have come they are joined; until then, and when
+anything fails, nothing of the output is to be seen. docs/decisions/0006-files-of-several-pools.md has the reasons.
 """
 
 from __future__ import annotations
@@ -108,27 +108,31 @@ class JoinedFiles:
 
 
 @asynccontextmanager
-async def joined_files(outputs: Sequence[Output]) -> AsyncIterator[JoinedFiles]:
-    """Get places for the shares of `outputs` (a request's `exported`), which are gone afterwards. Raises UsageError."""
+async def joined_files(outputs: Sequence[Output], *, read: Iterable[Path] = ()) -> AsyncIterator[JoinedFiles]:
+    """Get places for the shares of `outputs` (a request's `exported`), which are gone afterwards. Raises UsageError.
+
+    No share is put into a directory of `read`: what the build reads there is still being sent to some pools when others have built.
+    """
     folders: dict[int, Path] = {}
     try:
         for number, output in enumerate(outputs):
             if output.dest is not None and output.type in (OutputType.TAR, OutputType.OCI):
-                folders[number] = _folder(output.dest)
+                folders[number] = _folder(output.dest, [os.path.realpath(path) for path in read])
         yield JoinedFiles(outputs, folders)
     finally:
         for folder in folders.values():
             await in_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _folder(dest: str) -> Path:
-    """A private directory for an output's shares: on its own file system, where there is room for it, if it is a file or directory."""
+def _folder(dest: str, read: Sequence[str]) -> Path:
+    """A private directory for an output's shares: beside it, where there is room for it, else one for temporary files."""
     path = os.path.realpath(dest)
+    parent = os.path.dirname(path)
     try:
-        if dest == "-" or (os.path.exists(path) and stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR)):
+        special = dest == "-" or (os.path.exists(path) and stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR))
+        if special or any(os.path.commonpath([parent, directory]) == directory for directory in read):
             parent = tempfile.gettempdir()
         else:
-            parent = os.path.dirname(path)
             os.makedirs(parent, mode=0o755, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=".kubectl-build-", dir=parent))
     except OSError as exc:

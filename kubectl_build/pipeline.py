@@ -31,7 +31,7 @@ from kubectl_build.join import index_response, join_shares, publish, trust
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
-from kubectl_build.model.inputs import LocalContext
+from kubectl_build.model.inputs import LocalContext, local_directories
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import AuthVia, BuildRequest
@@ -221,7 +221,8 @@ class _Work:
         work = replace(self, request=pool_request(self.request))
         began = time.time()
         await self.pools.ensure(plan.pools)
-        async with joined_files(self.request.exported) as files:
+        read = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
+        async with joined_files(self.request.exported, read=read.values()) as files:
             with ungrouped():
                 async with asyncio.TaskGroup() as group:
                     tasks = [

@@ -250,6 +250,19 @@ def test_docker_output_of_several_pools_is_refused(request_: BuildRequest, tmp_p
         pool_request(replace(request_, outputs=(output(OutputType.DOCKER, tmp_path / "x"),)))
 
 
+async def test_share_of_an_output_in_the_context_is_put_elsewhere(tmp_path: Path, request_: BuildRequest) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "context")
+    inside = [output(OutputType.OCI, tmp_path / "link" / "new" / "x.tar"), output(OutputType.TAR, tmp_path / "context" / "x.tar")]
+
+    async with joined_files([*inside, output(OutputType.TAR, tmp_path / "context2.tar")], read=[tmp_path / "link"]) as joined:
+        targets = joined.targets("amd64")
+
+    places = [Path(target.dest) for target in targets.values() if isinstance(target, FileTarget) and not isinstance(target.dest, int)]
+    assert [place.is_relative_to(tmp_path / "context") for place in places] == [False] * 3
+    assert places[2].parent.parent == tmp_path
+    assert not (tmp_path / "context" / "new").exists()
+
+
 async def test_output_below_a_file_is_refused_before_the_build(request_: BuildRequest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "file" / "x.tar"),))
@@ -272,15 +285,16 @@ async def test_build_over_two_pools_writes_what_one_pool_writes(
     emulator.chmod(0o755)
     monkeypatch.setenv("PATH", str(emulator.parent), prepend=os.pathsep)
     request = mixed.request(
-        RUN,
+        RUN + "COPY . /all\n",  # and the output is in the context
         platforms=(ARM64, AMD64),
         tags=(parse_reference("reg.invalid/app:1"),),
-        outputs=(output(kind, tmp_path / "two", **attrs),),
+        outputs=(output(kind, mixed.context / "two", **attrs),),
         build_args={"SOURCE_DATE_EPOCH": "1700000000"},
     )
     alone = replace(request, outputs=(output(kind, tmp_path / "one", **attrs),), emulation=Emulation.ALWAYS)
 
     two = await build(request, mixed.kube, emit=mixed.events.append, environ={})
+    (mixed.context / "two").rename(tmp_path / "two")
     one = await build(alone, mixed.kube, emit=mixed.events.append, environ={})
 
     assert [place.pool for place in two.places] == ["arm64", "amd64"]
@@ -290,7 +304,7 @@ async def test_build_over_two_pools_writes_what_one_pool_writes(
     else:
         assert (tmp_path / "two").read_bytes() == (tmp_path / "one").read_bytes()
     assert two.digest == one.digest
-    assert [name for name in left_in(tmp_path) if name.startswith(".")] == []
+    assert list(tmp_path.rglob(".*")) == []
 
 
 async def test_join_of_big_shares_takes_little_memory(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
