@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kubectl_build.buildkit import Output, OutputType, open_daemon
-from kubectl_build.errors import KubectlBuildError
 from tests.e2e.kubectl import Namespace
 from tests.e2e.registry import Registry
 
@@ -17,6 +18,8 @@ FILES: dict[str, str | bytes] = {
     "Dockerfile": "FROM busybox AS b\nCOPY hello /\nRUN uname -m >/machine\nFROM scratch\nCOPY --from=b /hello /machine /\n",
     "hello": "hello\n",
 }
+
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "library.py"
 
 
 @pytest.fixture(scope="module")
@@ -26,33 +29,27 @@ def pod(namespace: Namespace) -> str:
     return "other-amd64-0"
 
 
-async def test_library_builds_in_a_pod(
-    namespace: Namespace, pod: str, context: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", namespace.kubectl.variables["KUBECONFIG"])
+def library(namespace: Namespace, address: str, context: Path, dest: Path) -> subprocess.CompletedProcess[str]:
+    """Run the library's example as a user of the cluster would."""
+    command = [sys.executable, str(_EXAMPLE), address, str(context), str(dest)]
+    return subprocess.run(command, env=namespace.kubectl.variables, capture_output=True, text=True, timeout=100, check=False)
 
-    async with open_daemon(f"kube-pod://{pod}?namespace={namespace.name}&container=buildkitd") as daemon:
-        await daemon.build(context(FILES), outputs=[Output(type=OutputType.LOCAL, dest=str(tmp_path / "out"))])
 
+@pytest.mark.parametrize("options", ["", "?namespace={namespace}&container=buildkitd"])
+def test_library_builds_in_a_pod(namespace: Namespace, pod: str, context: Callable[..., Path], tmp_path: Path, options: str) -> None:
+    address = f"kube-pod://{pod}{options.format(namespace=namespace.name)}"
+
+    done = library(namespace, address, context(FILES), tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"hello": "hello\n", "machine": "x86_64\n"}
 
 
-async def test_library_names_a_pod_that_is_not_there(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", namespace.kubectl.variables["KUBECONFIG"])
+def test_library_names_a_pod_that_is_not_there(namespace: Namespace, context: Callable[..., Path], tmp_path: Path) -> None:
+    done = library(namespace, "kube-pod://nowhere", context(FILES), tmp_path / "out")
 
-    with pytest.raises(KubectlBuildError) as caught:
-        async with open_daemon("kube-pod://nowhere"):
-            pass
-
-    assert 'pod "nowhere"' in caught.value.message
-    assert "does not exist" in caught.value.message
-
-
-async def test_library_takes_the_namespace_of_the_kubeconfig(namespace: Namespace, pod: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", namespace.kubectl.variables["KUBECONFIG"])
-
-    async with open_daemon(f"kube-pod://{pod}") as daemon:
-        assert daemon.info.workers[0].platforms[0].architecture == "amd64"
+    assert done.returncode == 1
+    assert re.fullmatch(r'error: cannot run ".*" in pod "nowhere" of namespace ".*": .* does not exist\n', done.stderr), done.stderr
 
 
 def test_builder_of_a_pods_address_builds_and_makes_no_builder(
