@@ -111,7 +111,8 @@ def _hint(message: str) -> str | None:
     refused = _REFUSED_ENTITLEMENT.search(message)
     if refused is None:
         return None
-    return f'the builder must allow it: kubectl buildkit create NAME --buildkitd-config FILE, with insecure-entitlements = ["{refused.group(1)}"]'
+    setting = f'insecure-entitlements = ["{refused.group(1)}"]'
+    return f"the builder must allow it: kubectl buildkit create NAME --buildkitd-config FILE, with {setting} in the file"
 
 
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:
