@@ -274,3 +274,79 @@ def test_plan_of_an_empty_image_runs_nothing(build: Build, dockerfile: str) -> N
 
     assert built.plan == ONE_POOL
     assert built.files == {"linux/amd64": {}, "linux/arm64": {}}
+
+
+@pytest.fixture(scope="module")
+def scanner(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An SBOM scanner for both platforms that finds one thing: the machine that it runs on."""
+    context = tmp_path_factory.mktemp("scanner")
+    statement = '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"%s"}}'
+    (context / "scan").write_text(f"#!/bin/sh\nprintf '{statement}' $(uname -m) >$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\n")
+    (context / "scan").chmod(0o755)
+    (context / "Dockerfile").write_text('FROM busybox\nCOPY scan /scan\nENTRYPOINT ["/scan"]\n')
+    name = f"{namespace.cluster.registry}/{namespace.repository('scanner')}:v1"
+    namespace.kubectl("build", context, "-t", name, f"--platform={','.join(BOTH)}", "--push", "--registry-secret=my-secret").ok()
+    return name
+
+
+def test_plan_counts_the_scanner_of_an_sbom(namespace: Namespace, registry: Registry, scanner: str, context: Callable[..., Path]) -> None:
+    """A frontend has the scanner run on its own program's platform. The daemon of the simulated node is a program for amd64, so there, and
+    only there, a scanner is foreign to the pool that runs it; that this is told shows that it is counted."""
+    given = (f"--platform={','.join(BOTH)}", f"--sbom=generator={scanner}", "--push", "--registry-secret=my-secret", "--progress=plain")
+    cross, native = namespace.repository("sbom"), namespace.repository("sbom")
+    base = namespace.cluster.registry
+
+    on_one = namespace.kubectl("build", context({"Dockerfile": CROSS}), "-t", f"{base}/{cross}:v1", *given).ok()
+    on_two = namespace.kubectl("build", context({"Dockerfile": RUN}), "-t", f"{base}/{native}:v1", *given).ok()
+
+    assert (plan_lines(on_one.stderr), plan_lines(on_two.stderr)) == (ONE_POOL, NATIVE)
+    assert "QEMU" not in on_one.stderr
+    assert "WARN: linux/arm64: steps run on linux/amd64" in on_two.stderr
+    assert scanned(registry, cross) == scanned(registry, native) == ["x86_64", "x86_64"]
+
+
+def scanned(registry: Registry, repository: str) -> list[str]:
+    """What the scanner said, for each image of the index in order."""
+    entries = registry.manifest(repository, "v1").json["manifests"]
+    named = {e["annotations"]["vnd.docker.reference.digest"]: e["digest"] for e in entries if "annotations" in e}
+    found = []
+    for entry in entries:
+        if entry["digest"] in named:
+            (layer,) = registry.manifest(repository, named[entry["digest"]]).json["layers"]
+            found.append(json.loads(registry.blob(repository, layer["digest"]))["predicate"]["name"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def unconfined(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A builder that lets builds ask for more than the usual."""
+    config = tmp_path_factory.mktemp("config") / "buildkitd.toml"
+    config.write_text('insecure-entitlements = ["security.insecure", "network.host"]\n')
+    namespace.kubectl("buildkit", "create", "open", f"--buildkitd-config={config}").ok()
+    return "--builder=open"
+
+
+@pytest.mark.parametrize(("flag", "allowed"), [("--security=insecure", "security.insecure"), ("--network=host", "network.host")])
+def test_plan_counts_commands_that_are_not_confined(build: Build, unconfined: str, flag: str, allowed: str) -> None:
+    built = build(f"FROM busybox\nRUN {flag} uname -m >/out\n", unconfined, f"--allow={allowed}")
+
+    assert (built.plan, out(built)) == (NATIVE, EACH)
+
+
+def test_entitlement_that_the_builder_does_not_grant_says_where_to_allow_it(namespace: Namespace, context: Callable[..., Path]) -> None:
+    root = context({"Dockerfile": "FROM busybox\nRUN --network=host true\n"})
+
+    result = namespace.kubectl("build", root, "--allow=network.host")
+
+    result.failed(1, "entitlement network.host", 'insecure-entitlements = ["network.host"]')
+
+
+@pytest.mark.parametrize("case", ["build-stage-and-own-run", "stage-of-a-literal-platform-for-all", "foreign-bind-mount-in-a-build-stage"])
+def test_plan_that_is_only_asked_for_is_that_of_the_build(namespace: Namespace, context: Callable[..., Path], case: str) -> None:
+    dockerfile, plan, _ = CASES[case]
+    root = context({"Dockerfile": dockerfile, "file": "file"})
+
+    document = namespace.kubectl("build", root, f"--platform={','.join(BOTH)}", "--plan=json").json()
+
+    assert document["certain"] is True
+    assert {entry["platform"]: (entry["mode"], entry["pool"]) for entry in document["platforms"]} == plan
