@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,14 +15,18 @@ from kubectl_build.buildkit.build import solve_request
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.daemon import open_daemon
 from kubectl_build.buildkit.response import parse_descriptor, raw_descriptor
-from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
 from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.platform import Platform, parse_platforms
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import Annotation, BuildRequest, CacheEntry, Output, OutputType
 from kubectl_build.proto import gateway_pb2
+from kubectl_build.registry.client import RegistryTrust, open_registry
 from kubectl_build.registry.index import Child, merge_index
-from tests.integration.test_registry import Nobody
+from tests.cluster import tools
+from tests.cluster.registries import Kind, run_registry
+from tests.integration.buildkitd import running_buildkitd
+from tests.integration.test_registry import Nobody, free_address
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -63,10 +68,13 @@ class Bench:
         self._client = client
         self._services = services
         self.notes: list[str] = []
+        self.cached: dict[str, bool] = {}
 
     def _emit(self, event: BuildEvent) -> None:
         if isinstance(event, Note):
             self.notes.append(event.text)
+        elif isinstance(event, StatusUpdate):
+            self.cached |= {vertex.name: vertex.cached for vertex in event.vertexes if vertex.completed}
 
     async def solve(
         self, request: BuildRequest, platforms: Sequence[Platform], *, pool: str = "", pools: Sequence[str] = ()
@@ -137,3 +145,35 @@ async def test_local_cache_of_two_pools_is_kept_apart_and_imported_by_both(build
     assert '"latest-amd64"' in index
     assert '"latest-arm64"' in index
     assert '"latest"' not in index
+
+
+async def test_registry_cache_of_two_pools_serves_a_new_daemon_of_either(buildkitd: Path, tmp_path: Path) -> None:
+    registry_program = tools.ensure(["docker-registry"])["docker-registry"]
+    pools = tuple(_SHARES)
+    (tmp_path / "fresh").mkdir()
+    with (
+        run_registry(Kind.INSECURE, tmp_path / "registry", free_address(), binary=registry_program) as registry,
+        running_buildkitd(tmp_path / "fresh") as fresh,
+    ):
+        place = {"ref": f"{registry.address}/cache:main", "registry.insecure": "true"}
+        request = replace(
+            request_of(tmp_path / "context"),
+            outputs=(),
+            tags=(),
+            annotations=(),
+            cache_from=(CacheEntry(type="registry", attrs=place),),
+            cache_to=(CacheEntry(type="registry", attrs={**place, "mode": "max"}),),
+        )
+        async with open_bench(buildkitd, request) as bench, asyncio.TaskGroup() as group:
+            for pool, platforms in _SHARES.items():
+                group.create_task(bench.solve(request, parse_platforms(platforms), pool=pool, pools=pools))
+        async with open_bench(fresh, request) as bench:
+            await bench.solve(replace(request, cache_to=()), request.platforms, pool="arm64", pools=pools)
+
+        # One step for each architecture: what each of the two pools wrote has been found.
+        assert [cached for name, cached in bench.cached.items() if " COPY " in name] == [True, True]
+        async with open_registry(registry.address, keychain=Nobody(), trust=RegistryTrust(http=True)) as client:
+            made = [await client.head_manifest("cache", tag) for tag in ("main-amd64", "main-arm64", "main")]
+    assert made[0] is not None
+    assert made[1] is not None
+    assert made[2] is None
