@@ -6,6 +6,7 @@ anything fails, nothing of the output is to be seen. docs/decisions/0006-files-o
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -58,18 +60,18 @@ def _as_archive(output: Output) -> Output:
 
 
 class JoinedFiles:
-    """The outputs of one build, by the exporter's number. Made by `joined_files`."""
+    """The outputs of one build over `pools`, by the exporter's number. Made by `joined_files`."""
 
-    def __init__(self, outputs: Sequence[Output], folders: Mapping[int, Path]) -> None:
+    def __init__(self, outputs: Sequence[Output], pools: Sequence[str], folders: Mapping[int, Path]) -> None:
         self._outputs = outputs
+        self._pools = tuple(pools)
         self._folders = folders
-        self._pools: list[str] = []
         self._seen: dict[int, set[str]] = {}
+        self._building = set(pools)
+        self._all_built = asyncio.Event()
 
     def targets(self, pool: str) -> dict[int, ExportTarget]:
         """Where `pool` is to send its share: for its FileSend, anew for each try."""
-        if pool not in self._pools:
-            self._pools.append(pool)
         found: dict[int, ExportTarget] = {}
         for number, output in enumerate(self._outputs):
             if number in self._folders:
@@ -77,8 +79,18 @@ class JoinedFiles:
             elif output.type is OutputType.LOCAL and output.dest is not None:
                 mirror = output.attrs.get("mode") == "delete"
                 seen = self._seen.setdefault(number, set()) if mirror else None
-                found[number] = DirTarget(output.dest, mirror=mirror, seen=seen)
+                found[number] = DirTarget(output.dest, mirror=mirror, seen=seen, ready=partial(self._built, pool))
         return found
+
+    async def _built(self, pool: str) -> None:
+        """Note that `pool` has built, since it begins to send, and wait until all have. When one fails, its group cancels the others.
+
+        Until then a directory is not touched: it may be in the context that another pool is still reading, and that pool may fail.
+        """
+        self._building.discard(pool)
+        if not self._building:
+            self._all_built.set()
+        await self._all_built.wait()
 
     async def finish(self, platforms: Sequence[Platform]) -> dict[int, IndexDocument]:
         """Write every output, when all pools have sent their shares; return the index of each that is an image.
@@ -108,8 +120,8 @@ class JoinedFiles:
 
 
 @asynccontextmanager
-async def joined_files(outputs: Sequence[Output], *, read: Iterable[Path] = ()) -> AsyncIterator[JoinedFiles]:
-    """Get places for the shares of `outputs` (a request's `exported`), which are gone afterwards. Raises UsageError.
+async def joined_files(outputs: Sequence[Output], pools: Sequence[str], *, read: Iterable[Path] = ()) -> AsyncIterator[JoinedFiles]:
+    """Get places for the shares of `pools` in `outputs` (a request's `exported`), which are gone afterwards. Raises UsageError.
 
     No share is put into a directory of `read`: what the build reads there is still being sent to some pools when others have built.
     """
@@ -118,7 +130,7 @@ async def joined_files(outputs: Sequence[Output], *, read: Iterable[Path] = ()) 
         for number, output in enumerate(outputs):
             if output.dest is not None and output.type in (OutputType.TAR, OutputType.OCI):
                 folders[number] = _folder(output.dest, [os.path.realpath(path) for path in read])
-        yield JoinedFiles(outputs, folders)
+        yield JoinedFiles(outputs, pools, folders)
     finally:
         for folder in folders.values():
             await in_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -222,7 +222,7 @@ class _Work:
         began = time.time()
         await self.pools.ensure(plan.pools)
         read = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
-        async with joined_files(self.request.exported, read=read.values()) as files:
+        async with joined_files(self.request.exported, plan.pools, read=read.values()) as files:
             with ungrouped():
                 async with asyncio.TaskGroup() as group:
                     tasks = [

@@ -6,7 +6,7 @@ packets with us as the receiver (local).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,12 +42,14 @@ class DirTarget:
     """A directory that the exported tree is merged into; it is made when it is missing. The daemon makes a directory for each platform.
 
     With `mirror` (mode=delete) what is not in the result is removed once all of it has come. `seen` is for a directory that several daemons
-    fill: it gets the paths that came, and nothing is removed; who has them all calls fsutil.receive.remove_others.
+    fill: it gets the paths that came, and nothing is removed; who has them all calls fsutil.receive.remove_others. `ready` is awaited
+    before the directory is touched.
     """
 
     path: str | Path
     mirror: bool = False
     seen: set[str] | None = None
+    ready: Callable[[], Awaitable[None]] | None = None
 
 
 ExportTarget = FileTarget | DirTarget
@@ -104,6 +106,8 @@ async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
 
 
 async def _receive_directory(stream: ServerStream, target: DirTarget) -> None:
+    if target.ready is not None:
+        await target.ready()
     receiver = await in_thread(Receiver, str(target.path), remember=target.mirror or target.seen is not None)
     try:
         while messages := await stream.receive():

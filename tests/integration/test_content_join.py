@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kubectl_build.buildkit.response import DIGEST, NAME, raw_descriptor
-from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.errors import ProtocolError, SolveError, UsageError
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.model.inputs import Dockerfile, LocalContext
@@ -64,14 +64,15 @@ def output(kind: OutputType, dest: Path | str, **attrs: str) -> Output:
 
 
 async def send(buildkitd: Path, request: BuildRequest, joined: JoinedFiles, pools: Sequence[str] = tuple(SHARES)) -> None:
-    """Let each pool build its share and send it."""
+    """Let each pool build its share and send it, all at once."""
     asked = pool_request(request)
-    for pool in pools:
-        await solve(buildkitd, asked, SHARES[pool], pool=pool, pools=tuple(SHARES), targets=joined.targets(pool))
+    async with asyncio.TaskGroup() as group:
+        for pool in pools:
+            group.create_task(solve(buildkitd, asked, SHARES[pool], pool=pool, pools=tuple(SHARES), targets=joined.targets(pool)))
 
 
 async def join(buildkitd: Path, request: BuildRequest) -> dict[int, Any]:
-    async with joined_files(request.exported) as joined:
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
         await send(buildkitd, request, joined)
         return dict(await joined.finish(request.platforms))
 
@@ -194,9 +195,8 @@ async def test_share_that_is_missing_or_broken_leaves_nothing(
 ) -> None:
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "joined", **kind),))
 
-    async with joined_files(request.exported) as joined:
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
         await send(buildkitd, request, joined, ["amd64"])
-        joined.targets("arm64")
         with pytest.raises(ProtocolError, match="arm64 sent nothing"):
             await joined.finish(PLATFORMS)
         await send(buildkitd, request, joined, ["arm64"])
@@ -220,10 +220,42 @@ def _flip_a_layer(archive: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
+async def test_tree_of_a_pool_is_not_written_before_all_have_built(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
+    request = replace(request_, outputs=(output(OutputType.LOCAL, tmp_path / "out"),))
+
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
+        target = joined.targets("arm64")[0]
+        assert isinstance(target, DirTarget)
+        assert target.ready is not None
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(send(buildkitd, request, joined, ["amd64"]))
+            await asyncio.wait([first], timeout=2)
+            assert not first.done()
+            assert left_in(tmp_path) == []
+            group.create_task(send(buildkitd, request, joined, ["arm64"]))
+        await joined.finish(PLATFORMS)
+
+    assert left_in(tmp_path / "out") == ["linux_amd64", "linux_arm64", "linux_riscv64"]
+
+
+async def test_tree_of_a_build_that_fails_on_one_pool_is_not_written(mixed: Bench, tmp_path: Path) -> None:
+    """The command fails on the second pool only, when the first one may have built long ago."""
+    stages = 'FROM scratch AS amd64\nFROM scratch AS arm64\nCOPY prog /\nRUN ["/prog", "nonsense"]\n'
+    dockerfile = f'ARG TARGETARCH\n{stages}FROM $TARGETARCH\nCOPY prog /x\nRUN ["/x", "-v"]\n'
+    request = mixed.request(dockerfile, platforms=(AMD64, ARM64), outputs=(output(OutputType.LOCAL, tmp_path / "out"),))
+
+    with pytest.raises(SolveError, match="nonsense"):
+        await build(request, mixed.kube, emit=mixed.events.append, environ={})
+
+    assert "linux/amd64  native  amd64" in mixed.notes()
+    assert "linux/arm64  native  arm64" in mixed.notes()
+    assert not (tmp_path / "out").exists()
+
+
 async def test_join_of_other_platforms_than_were_asked_for_is_refused(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "joined"),))
 
-    async with joined_files(request.exported) as joined:
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
         await send(buildkitd, request, joined)
         with pytest.raises(ProtocolError, match="linux/riscv64, which was not requested"):
             await joined.finish((AMD64, ARM64))
@@ -234,7 +266,7 @@ async def test_join_of_other_platforms_than_were_asked_for_is_refused(buildkitd:
 async def test_join_that_is_cancelled_leaves_nothing(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "a"), output(OutputType.OCI, tmp_path / "b", tar="false")))
 
-    async with joined_files(request.exported) as joined:
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
         await send(buildkitd, request, joined)
         task = asyncio.create_task(joined.finish(PLATFORMS))
         await asyncio.sleep(0)
@@ -254,7 +286,7 @@ async def test_share_of_an_output_in_the_context_is_put_elsewhere(tmp_path: Path
     (tmp_path / "link").symlink_to(tmp_path / "context")
     inside = [output(OutputType.OCI, tmp_path / "link" / "new" / "x.tar"), output(OutputType.TAR, tmp_path / "context" / "x.tar")]
 
-    async with joined_files([*inside, output(OutputType.TAR, tmp_path / "context2.tar")], read=[tmp_path / "link"]) as joined:
+    async with joined_files([*inside, output(OutputType.TAR, tmp_path / "context2.tar")], ["amd64"], read=[tmp_path / "link"]) as joined:
         targets = joined.targets("amd64")
 
     places = [Path(target.dest) for target in targets.values() if isinstance(target, FileTarget) and not isinstance(target.dest, int)]
@@ -268,7 +300,7 @@ async def test_output_below_a_file_is_refused_before_the_build(request_: BuildRe
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "file" / "x.tar"),))
 
     with pytest.raises(UsageError, match=r"x\.tar"):
-        async with joined_files(request.exported):
+        async with joined_files(request.exported, tuple(SHARES)):
             pytest.fail("it was begun")
 
 
@@ -321,7 +353,7 @@ async def test_join_of_big_shares_takes_little_memory(buildkitd: Path, tmp_path:
     )
     before = peak_memory(reset=True)
 
-    async with joined_files(request.exported) as joined:
+    async with joined_files(request.exported, tuple(SHARES)) as joined:
         asked = pool_request(request)
         for pool, platform in {"amd64": AMD64, "arm64": ARM64}.items():
             await solve(buildkitd, asked, [platform], pool=pool, pools=("amd64", "arm64"), targets=joined.targets(pool))
