@@ -55,8 +55,9 @@ def converted(registry: str, url: URL, link: Link, *, deadline: float) -> Iterat
     except aiohttp.ClientConnectorError as exc:
         if exc.os_error.errno == errno.ECONNREFUSED:
             raise Refused(f"{who} cannot be reached: connection to {url.authority} refused") from exc
-        if exc.os_error.errno in (errno.ECONNRESET, errno.EPIPE):  # in the TLS handshake, so nothing was sent
-            raise _from_bridge(link, who) or Broken(f"the connection to {who} broke: {exc.os_error.strerror}") from exc
+        if isinstance(exc.os_error, ConnectionError):  # in the TLS handshake, so nothing was sent; asyncio's own has no number
+            why = exc.os_error.strerror or "it was closed in the TLS handshake"
+            raise _from_bridge(link, who) or Broken(f"the connection to {who} broke: {why}") from exc
         raise RegistryError(f"{who} cannot be reached: {exc.os_error.strerror or exc.os_error}") from exc
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError) as exc:
         raise _from_bridge(link, who) or Broken(f"the connection to {who} broke: {exc}") from exc

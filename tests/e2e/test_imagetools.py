@@ -64,6 +64,13 @@ def test_inspect_through_a_builder_that_is_not_there_says_so(namespace: Namespac
     imagetools("inspect", "reg.example/app", "--builder=none").failed(4, 'there is no builder "none"')
 
 
+def test_inspect_through_a_builder_looks_names_up_in_the_pod(namespace: Namespace, built: str, imagetools: Callable[..., Result]) -> None:
+    name = f"nowhere.{namespace.name}.svc.cluster.local:5000"
+
+    imagetools("inspect", f"{name}/app", "--builder=buildkit").failed(6, f'registry "{name}" cannot be reached from the builder', "nc:")
+    imagetools("inspect", f"{name}/app").failed(6, "is not known here")
+
+
 def test_create_through_a_builder_mounts_into_another_repository(
     namespace: Namespace, built: str, imagetools: Callable[..., Result], registry: Registry
 ) -> None:

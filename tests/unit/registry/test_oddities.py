@@ -267,6 +267,22 @@ async def test_rate_limit_of_a_date_that_is_far_away_is_not_waited_for() -> None
         assert len(fake.requests) == 1
 
 
+async def test_connection_closed_in_the_tls_handshake_is_tried_again_and_has_a_reason(certificates: Certificates) -> None:
+    met = 0
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(RegistryError, match=r'^the connection to registry "127.0.0.1:\d+" broke: \w+'):
+            await put(FakeRegistry(host=host), trust=RegistryTrust(ca_pem=certificates.ca_pem))
+
+    assert met >= AT_ONCE.attempts
+
+
 async def test_head_without_a_digest_reads_the_manifest() -> None:
     async def bare(_: web.Request) -> web.StreamResponse:
         return web.Response(headers={"Content-Type": MEDIA_TYPE_INDEX})
