@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kubectl_build.session.auth import Auth
+    from kubectl_build.session.content import ContentStores
     from kubectl_build.session.filesend import DirTarget, FileSend, FileTarget
     from kubectl_build.session.filesync import FileSync, LocalDir
     from kubectl_build.session.rpc import Attachable, RpcError
     from kubectl_build.session.secrets import Secrets
     from kubectl_build.session.session import Session
+    from kubectl_build.session.ssh_agents import open_agents
     from kubectl_build.session.stream import ServerStream
+    from kubectl_build.session.upload import Upload
 
 __all__ = [
     "Attachable",
     "Auth",
+    "ContentStores",
     "DirTarget",
     "FileSend",
     "FileSync",
@@ -30,16 +34,21 @@ __all__ = [
     "Secrets",
     "ServerStream",
     "Session",
+    "Upload",
+    "open_agents",
 ]
 
 _HOMES = {
     "auth": ("Auth",),
+    "content": ("ContentStores",),
     "filesend": ("DirTarget", "FileSend", "FileTarget"),
     "filesync": ("FileSync", "LocalDir"),
     "rpc": ("Attachable", "RpcError"),
     "secrets": ("Secrets",),
     "session": ("Session",),
+    "ssh_agents": ("open_agents",),
     "stream": ("ServerStream",),
+    "upload": ("Upload",),
 }
 
 
