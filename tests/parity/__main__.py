@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,12 +15,12 @@ from pathlib import Path
 from tests.cluster import owner
 from tests.cluster.say import Trouble
 from tests.e2e import environment
-from tests.parity import corpus, report
+from tests.parity import corpus, coverage, report
 from tests.parity.case import Case
 from tests.parity.compare import Verdict, compare
 from tests.parity.rig import Rig, ready
 
-_NOT_COMPARED = ("--load", "--policy", "--help")
+_HOST_PROGRAMS = ("git", "go", "ssh-add", "ssh-agent", "ssh-keygen")
 
 
 def _arguments() -> argparse.Namespace:
@@ -50,34 +50,32 @@ def _run(rig: Rig, cases: Sequence[Case], jobs: int) -> list[Verdict]:
     return [verdicts[case.name] for case in cases]
 
 
-def unseen_flags(rig: Rig) -> list[str]:
-    """The flags of `docker buildx build --help` that no case has."""
-    asked = subprocess.run([rig.tools[0].command[0], "build", "--help"], capture_output=True, text=True, check=True, timeout=20)
-    names = re.findall(r"^\s+(?:(-\w), +)?(--[a-z-]+)", asked.stdout, re.MULTILINE)
-    builds = [[*case.flags, *(arg for before in case.before for arg in before)] for case in corpus.CASES]
-    used = {arg.partition("=")[0] for args in (*builds, rig.tools[0].command) for arg in args}
-    return [long for short, long in names if long not in _NOT_COMPARED and not {short, long} & used]
-
-
 def main() -> int:
     """Exit 0 when all are equal and every flag was used."""
     arguments = _arguments()
     cluster = environment.load()
     if cluster is None:
         raise Trouble("the local cluster is not up: run `make cluster`")
+    missing = [program for program in _HOST_PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise Trouble(f"{' and '.join(missing)} is missing on this machine: cases are made with it")
     cases = _selected(arguments.only)
     with tempfile.TemporaryDirectory(prefix="kubectl-build-parity-") as temporary, owner.tests_lock(timeout_s=600):
         directory = arguments.keep.absolute() if arguments.keep else Path(temporary)
         namespace = "parity-kept" if arguments.keep else f"parity-{uuid.uuid4().hex[:6]}"
         with ready(cluster, directory, namespace=namespace, keep=arguments.keep is not None) as rig:
             verdicts = _run(rig, cases, arguments.jobs)
-            unseen = unseen_flags(rig)
+            usage = subprocess.run(
+                [rig.tools[0].command[0], "build", "--help"], capture_output=True, text=True, check=True, timeout=20
+            ).stdout
     wrong = [verdict for verdict in verdicts if not verdict.equal]
     print(f"{len(verdicts) - len(wrong)} of {len(verdicts)} are equal" + "".join(f"\n  not {verdict.case.name}" for verdict in wrong))
+    flags = coverage.flags(usage, corpus.CASES)
+    unseen = [flag for flag, having in flags.items() if not having]
     if unseen:
         print(f"flags that no case has: {' '.join(unseen)}")
     if not arguments.only:
-        report.write(verdicts)
+        report.write(verdicts, flags)
     return 1 if wrong or unseen else 0
 
 

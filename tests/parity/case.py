@@ -61,6 +61,8 @@ class Case:
     kind: Kind = Kind.PUSHED
     code: int = 0
     """The exit code that both must give."""
+    pools: tuple[str, ...] = ()
+    """The pools that `kubectl build` must use, as its plan says; empty where that is not the point."""
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import urllib.error
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.e2e.kubectl import plan_lines
 from tests.e2e.registry import Registry
 from tests.parity import evidence
 from tests.parity.case import Case, Kind
@@ -43,9 +45,16 @@ def compare(rig: Rig, case: Case) -> Verdict:
         for tool, done in zip(rig.tools, (theirs, ours), strict=True)
         if done.code != case.code
     ]
+    used = {pool for _, pool in plan_lines(ours.stderr).values()}
+    if case.pools and used != set(case.pools):
+        failed.append(f"kubectl used the pools {sorted(used)}, not {sorted(case.pools)}:\n{ours.why}")
     if failed:
         return Verdict(case=case, digest="", seconds=seconds, trouble=failed)
-    one, other = (_evidence(rig, case, tool, done) for tool, done in zip(rig.tools, (theirs, ours), strict=True))
+    try:
+        one, other = (_evidence(rig, case, tool, done) for tool, done in zip(rig.tools, (theirs, ours), strict=True))
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return Verdict(case=case, digest="", seconds=seconds, trouble=[f"nothing was pushed: {exc.url} answers {exc.code}"])
     found = evidence.differences(one, other)
     more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     return Verdict(case=case, digest=one.digest, seconds=seconds, trouble=[*found[:_SHOWN], *more])

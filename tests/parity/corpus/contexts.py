@@ -28,6 +28,11 @@ def _served(site: Site) -> None:
     files.write_fixed(site.www / "Dockerfile", b"FROM busybox\nRUN echo served >/served\n")
 
 
+def _served_and_dockerfile(site: Site) -> None:
+    _served(site)
+    files.write_fixed(site.work / "D", b"FROM scratch AS first\nCOPY dir /dir/\nFROM first AS second\nCOPY a /\nFROM busybox\n")
+
+
 def _repository(site: Site) -> None:
     files.write_repository(site.www / "repo.git", {**_TREE, "sub/Dockerfile": "FROM scratch\nCOPY . /\n", "sub/f": "f\n"})
 
@@ -84,6 +89,14 @@ CASES: tuple[Case, ...] = (
     Case(name="file-url", shows="-f URL with a directory", files={**_TREE}, prepare=_served, args=("-f", "{http}/Dockerfile")),
     Case(name="http-tar", shows="context: URL of a tar", prepare=_served, context="{http}/context.tar.gz"),
     Case(name="http-dockerfile", shows="context: URL of a Dockerfile", prepare=_served, context="{http}/Dockerfile"),
+    Case(
+        name="http-tar-file-stdin",
+        shows="context: URL of a tar, Dockerfile on stdin, --target",
+        prepare=_served_and_dockerfile,
+        args=("--file=-", "--target", "second"),
+        context="{http}/context.tar.gz",
+        stdin="{work}/D",
+    ),
     Case(name="git", shows="context: git URL", prepare=_repository, context="{http}/repo.git"),
     Case(
         name="git-subdirectory",
@@ -124,6 +137,12 @@ CASES: tuple[Case, ...] = (
         files={"a": "a\n"},
         prepare=_named,
         args=(*_BASE, "--build-context", "extra=docker-image://busybox"),
+    ),
+    Case(
+        name="named-base",
+        shows="--build-context in place of a base image, by a name written otherwise",
+        dockerfile="FROM busybox\nRUN cat /etc/alpine-release >/which\n",
+        args=("--build-context", "docker.io/library/busybox:latest=docker-image://alpine:3.20"),
     ),
     Case(
         name="named-url",

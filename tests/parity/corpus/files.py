@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tests.cluster.images.layers import Tree
@@ -39,10 +42,10 @@ def tar_bytes(content: Mapping[str, str]) -> bytes:
 
 def write_tar(target: Path, content: Mapping[str, str]) -> None:
     """Write a tar, compressed as the end of its name says."""
-    packers = {".gz": ["gzip", "-nc"], ".xz": ["xz", "-c"], ".bz2": ["bzip2", "-c"], ".zst": ["zstd", "-qc"]}
     data = tar_bytes(content)
+    packers: dict[str, Callable[[bytes], bytes]] = {".gz": partial(gzip.compress, mtime=0), ".xz": lzma.compress, ".bz2": bz2.compress}
     if target.suffix in packers:
-        data = subprocess.run(packers[target.suffix], input=data, stdout=subprocess.PIPE, check=True, timeout=20).stdout
+        data = packers[target.suffix](data)
     write_fixed(target, data)
 
 
@@ -51,8 +54,8 @@ def write_gzip(target: Path, data: bytes) -> None:
     write_fixed(target, gzip.compress(data, mtime=0))
 
 
-def write_repository(target: Path, content: Mapping[str, str], *, tag: str = "v1") -> None:
-    """Make a git repository that can be fetched: a commit on `main`, tagged, and a later one on `other` with a file more."""
+def write_repository(target: Path, content: Mapping[str, str], *, origin: str = "") -> None:
+    """Make a git repository that can be fetched: a commit on `main`, tagged v1, and a later one on `other` with a file more."""
     target.mkdir(parents=True)
 
     def git(*args: str) -> None:
@@ -65,12 +68,14 @@ def write_repository(target: Path, content: Mapping[str, str], *, tag: str = "v1
         write_fixed(target / name, text.encode())
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    git("tag", tag)
+    git("tag", "v1")
     git("checkout", "-q", "-b", "other")
     write_fixed(target / "sub" / "other", b"on the other branch\n")
     git("add", ".")
     git("commit", "-q", "-m", "second")
     git("checkout", "-q", "main")
+    if origin:
+        git("remote", "add", "origin", origin)
 
 
 def write_layout(target: Path, tags: tuple[str, ...], content: Mapping[str, str]) -> str:

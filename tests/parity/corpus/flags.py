@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.parity.case import Case, Kind
+from tests.parity.case import Case, Kind, Site
+from tests.parity.corpus import files
 
 _DOCKERFILE = "FROM busybox AS one\nCOPY . /ctx/\nRUN sort /ctx/a >/sorted\nFROM one AS two\nRUN echo two >/two\n"
 _FILES = {"a": "b\na\n"}
@@ -33,6 +34,11 @@ EOF
 """,
 }
 """The files of an image that says what it scanned in few words, as BuildKit's protocol for SBOM generators wants it."""
+
+
+def _checkout(site: Site) -> None:
+    files.write_repository(site.work / "checkout", {"Dockerfile": _DOCKERFILE, **_FILES}, origin="https://user:word@example.com/a/b.git")
+    (site.work / "checkout" / ".git").rename(site.context / ".git")
 
 
 def _call(name: str, *args: str, dockerfile: str = _OUTLINE, code: int = 0) -> Case:
@@ -143,6 +149,15 @@ CASES: tuple[Case, ...] = (
         dockerfile="ARG A\n" + _DOCKERFILE,
         files=_FILES,
         args=("--attest", "type=provenance,mode=max,builder-id=https://example.com/builder", "--build-arg=A=1", "--label=l=2"),
+        kind=Kind.ATTESTED,
+    ),
+    Case(
+        name="provenance-git",
+        shows="provenance of a context in a git checkout, with a login in the remote's URL",
+        dockerfile=_DOCKERFILE,
+        files=_FILES,
+        prepare=_checkout,
+        args=("--provenance=mode=max",),
         kind=Kind.ATTESTED,
     ),
     Case(

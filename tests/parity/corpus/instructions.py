@@ -214,6 +214,19 @@ CASES: tuple[Case, ...] = (
         ),
         env={"FROM_CLIENT": "client's"},
     ),
+    Case(
+        name="odd-values",
+        shows="arguments and labels with newlines, quotes, several scripts",
+        dockerfile='FROM busybox\nARG A\nARG B\nRUN printf \'%s|%s\' "$A" "$B" >/args\nLABEL got=$B\n',
+        args=(
+            "--build-arg",
+            'A=one\ntwo, "three" $four',
+            "--build-arg=B=\u0394\u05d0\u6587=",
+            "--label",
+            'x=\u00e9,"y"\n',
+            "--label=dots.a/b-c=1",
+        ),
+    ),
     Case(name="directives", shows="a remote frontend by # syntax, # escape, # check", dockerfile=_DIRECTIVES, files={"a": "a\n"}),
     Case(
         name="syntax-arg",

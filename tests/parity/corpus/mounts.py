@@ -84,6 +84,7 @@ def _key(path: Path) -> None:
 
 def _ssh(site: Site) -> None:
     _key(site.work / "key")
+    _key(site.work / "second")
     source = site.work / "ask.go"
     source.write_text(_ASK)
     variables = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "", "GO111MODULE": "off"}
@@ -117,10 +118,10 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         name="mount-ssh",
-        shows="--ssh: the agent of SSH_AUTH_SOCK, a key file",
+        shows="--ssh: the agent of SSH_AUTH_SOCK, two key files",
         dockerfile=_SSH,
         prepare=_ssh,
-        args=("--ssh", "default", "--ssh=key={work}/key"),
+        args=("--ssh", "default", "--ssh=key={work}/key,{work}/second"),
         env={"SSH_AUTH_SOCK": "{agent}"},
     ),
     Case(

@@ -49,6 +49,7 @@ CASES: tuple[Case, ...] = (
     _files("tar", "-o type=tar", "--output", "type=tar,dest={out}/files.tar", dockerfile=_DOCKERFILE),
     _files("tar-stdout", "-o -", "-o", "-"),
     _files("tar-split", "-o type=tar of two platforms", *_BOTH, "-o", "type=tar,dest={out}/files.tar"),
+    _files("oci-default", "-o type=oci without dest, to stdout", *_NAME, "-o", "type=oci,rewrite-timestamp=true"),
     _files("cacheonly", "-o type=cacheonly: nothing", "-o", "type=cacheonly"),
     Case(
         name="several-outputs",

@@ -7,6 +7,7 @@ from tests.parity.corpus.flags import SCANNER
 
 _SIX = "linux/386,linux/amd64,linux/arm/v6,linux/arm/v7,linux/arm64,windows/amd64"
 _BOTH = ("--platform", "linux/amd64,linux/arm64")
+_POOLS = ("amd64", "arm64")
 _RUN = """\
 FROM busybox
 ARG TARGETPLATFORM TARGETARCH
@@ -24,6 +25,19 @@ COPY --from=build /made /made
 FROM mcr.microsoft.com/windows/nanoserver:1809 AS release-windows
 COPY --from=build /made /made.txt
 FROM release-$TARGETOS
+"""
+_STAGES = """\
+FROM --platform=$BUILDPLATFORM busybox AS build
+ARG TARGETARCH
+RUN echo "built for $TARGETARCH" >/made
+FROM busybox AS release
+COPY --from=build --link /made /made
+COPY <<EOF /text
+for all
+EOF
+RUN cat /made /text >/both && uname -m >>/both
+FROM release AS later
+RUN false
 """
 _WINDOWS = """\
 FROM mcr.microsoft.com/windows/nanoserver:1809
@@ -44,23 +58,30 @@ _ANNOTATIONS = (
 def _files(name: str, shows: str, output: str) -> Case:
     """A result of both pools on the client's machine."""
     args = (*_BOTH, "-t", "example.com/parity/pools:1", "-o", output)
-    return Case(name=name, shows=shows, dockerfile=_RUN, files=_FILES, args=args, kind=Kind.OUTPUT)
+    return Case(name=name, shows=shows, dockerfile=_RUN, files=_FILES, args=args, kind=Kind.OUTPUT, pools=_POOLS)
 
 
 CASES: tuple[Case, ...] = (
-    Case(name="pools", shows="an index of two pools, steps run on each", dockerfile=_RUN, files=_FILES, args=_BOTH),
+    Case(name="pools", pools=_POOLS, shows="an index of two pools, steps run on each", dockerfile=_RUN, files=_FILES, args=_BOTH),
     Case(
         name="pools-order",
+        pools=_POOLS,
         shows="platforms in the order asked for, as separate flags",
         dockerfile=_RUN,
         files=_FILES,
         args=("--platform=linux/arm64", "--platform", "linux/amd64"),
     ),
     Case(
-        name="pools-annotations", shows="two pools, annotations of every kind", dockerfile=_RUN, files=_FILES, args=(*_BOTH, *_ANNOTATIONS)
+        name="pools-annotations",
+        pools=_POOLS,
+        shows="two pools, annotations of every kind",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=(*_BOTH, *_ANNOTATIONS),
     ),
     Case(
         name="pools-provenance",
+        pools=_POOLS,
         shows="two pools, provenance mode=max",
         dockerfile=_RUN,
         files=_FILES,
@@ -69,6 +90,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         name="pools-sbom",
+        pools=_POOLS,
         shows="two pools, SBOM and provenance",
         dockerfile=_RUN,
         files={**_FILES, **SCANNER},
@@ -78,6 +100,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         name="pools-zstd",
+        pools=_POOLS,
         shows="two pools, zstd and Docker's media types off",
         dockerfile=_RUN,
         files=_FILES,
@@ -85,6 +108,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         name="pools-docker-mediatypes",
+        pools=_POOLS,
         shows="two pools, Docker's manifest list",
         dockerfile=_RUN,
         files=_FILES,
@@ -92,6 +116,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         name="pools-inline-cache",
+        pools=_POOLS,
         shows="two pools, inline cache in each config",
         dockerfile=_RUN,
         files=_FILES,
@@ -102,6 +127,23 @@ CASES: tuple[Case, ...] = (
     _files("pools-oci-directory", "two pools into one OCI layout", "type=oci,tar=false,dest={out}/layout,rewrite-timestamp=true"),
     _files("pools-local", "two pools into one directory", "type=local,dest={out}/files"),
     _files("pools-tar", "two pools into one tar", "type=tar,dest={out}/files.tar"),
+    Case(
+        name="pools-stages",
+        shows="two pools, each running the build stage itself and then steps of its platform",
+        dockerfile=_STAGES,
+        files=_FILES,
+        args=(*_BOTH, "--target=release"),
+        pools=_POOLS,
+    ),
+    Case(
+        name="pools-local-name",
+        shows="--platform local beside another, an epoch that is not zero",
+        dockerfile=_RUN,
+        files=_FILES,
+        args=("--platform=linux/arm64,local",),
+        env={"SOURCE_DATE_EPOCH": "1700000000"},
+        pools=_POOLS,
+    ),
     Case(
         name="one-of-two",
         shows="one platform that is not the daemon's",

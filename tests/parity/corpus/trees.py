@@ -48,6 +48,26 @@ src/keep/secret*
 .dockerignore
 **/never
 """
+_STRANGE_IGNORE = (
+    "\ufeff# byte order mark\r\n/leading\r\ntrailing/\r\n./dotted\r\n  blanks  \r\n\r\n!\r\n".replace("!\r\n", "")
+    + "a/*/c\nset[a-c]\nset[^x]1\nw?\n\\#hash\n**/any\nup/../clean\n!trailing/kept\nx/**\n!x/y/z\n"
+)
+_FOLLOWED = """\
+FROM scratch
+COPY absolute /1/
+COPY out /2/
+COPY chain /3/
+COPY loop-free/ /4/
+COPY d*/in?ide /5/
+COPY ./dir/../a /6
+COPY /dir/ /7
+"""
+
+
+def _followed(site: Site) -> None:
+    targets = {"absolute": "/dir/inside", "out": "../../../dir/inside", "chain": "link-1", "link-1": "dir/link-2", "dir/link-2": "../a"}
+    for name, target in {**targets, "loop-free": "./dir/./", "dir/self": "."}.items():
+        (site.context / name).symlink_to(target)
 
 
 def _hardlinks(site: Site) -> None:
@@ -146,6 +166,48 @@ CASES: tuple[Case, ...] = (
                 )
             },
         },
+    ),
+    Case(
+        name="dockerignore-strange",
+        shows=".dockerignore with CRLF, a byte order mark, slashes, classes, escapes",
+        dockerfile=_ALL,
+        files={
+            ".dockerignore": _STRANGE_IGNORE,
+            **{
+                name: name
+                for name in (
+                    *(
+                        "leading",
+                        "x/leading",
+                        "trailing/gone",
+                        "trailing/kept",
+                        "dotted",
+                        "blanks",
+                        "a/b/c",
+                        "a/b/d",
+                        "a/c",
+                        "seta",
+                        "setd",
+                    ),
+                    *("setx1", "sety1", "wa", "wab", "#hash", "d/any", "any", "clean", "up/kept", "x/y/z", "x/y/w"),
+                )
+            },
+        },
+    ),
+    Case(
+        name="followed",
+        shows="links that lead out, in chains, to absolute paths: what COPY asks of the context",
+        dockerfile=_FOLLOWED,
+        files={"a": "a\n", "dir/inside": "inside\n", "dir/b": "b\n"},
+        prepare=_followed,
+    ),
+    Case(
+        name="linked-places",
+        shows="a context and a Dockerfile that are links",
+        files={"real/a": "a\n", "real/sub/Build.file": _ALL, "real/sub/Build.file.dockerignore": "sub\n"},
+        prepare=lambda site: (site.context / "link").symlink_to("real"),
+        args=("-f", "link/sub/Build.file"),
+        context="link",
     ),
     Case(
         name="dockerignore-own",
