@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubectl_build.errors import UsageError
-from kubectl_build.registry.index import marshal_indent
+from kubectl_build.model.gojson import marshal_indent
 
 _ACTION = re.compile(r"(\s*\{\{-\s|\{\{)(.*?)(\s-\}\}\s*|\}\})", re.DOTALL)
 _TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>\d+)|(?P<field>(?:\.\w+)+|\.)|(?P<word>\w+)|(?P<sign>[()|]))')

@@ -25,6 +25,7 @@ from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import address, registry_dial
 from kubectl_build.errors import ClusterError, ConfigError, UsageError
 from kubectl_build.model.events import BuildEvent, Note, Sink
+from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import parse_platforms
 from kubectl_build.model.reference import parse_reference
@@ -35,7 +36,6 @@ from kubectl_build.registry.combine import Combined
 from kubectl_build.registry.create import CreateRequest, join_images, write_image
 from kubectl_build.registry.failures import NoTls, Untrusted
 from kubectl_build.registry.http import Dial
-from kubectl_build.registry.index import marshal_indent
 from kubectl_build.registry.inspect import inspect, load_details
 from kubectl_build.registry.pool import Registries, open_registries
 from kubectl_build.registry.sources import Named, parse_source

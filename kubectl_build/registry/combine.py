@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from kubectl_build.errors import RegistryError, UsageError
 from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, sha256_digest
+from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.model.reference import Reference
 from kubectl_build.model.request import Annotation
 from kubectl_build.registry import gojson
-from kubectl_build.registry.index import marshal_indent
 
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"

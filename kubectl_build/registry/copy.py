@@ -16,8 +16,8 @@ from yarl import URL
 
 from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX, is_digest, sha256_digest
+from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.json import JsonObject
-from kubectl_build.registry.index import marshal_indent
 from kubectl_build.registry.pool import Place
 
 ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"

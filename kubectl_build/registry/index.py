@@ -8,10 +8,8 @@ A test compares the bytes with what Go makes of them, another one with a real da
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.digest import (
@@ -21,28 +19,12 @@ from kubectl_build.model.digest import (
     Descriptor,
     sha256_digest,
 )
+from kubectl_build.model.gojson import marshal_indent, ordered_descriptor
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, normalize
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
-
-# Fields of ocispec.Descriptor and ocispec.Platform (image-spec v1.1.1) in their order; those with True are written when empty too.
-_DESCRIPTOR_FIELDS = {
-    "mediaType": True,
-    "digest": True,
-    "size": True,
-    "urls": False,
-    "annotations": False,
-    "data": False,
-    "platform": False,
-    "artifactType": False,
-}
-_PLATFORM_FIELDS = {"architecture": True, "os": True, "os.version": False, "os.features": False, "variant": False}
-
-# encoding/json escapes these in strings, so that JSON can stand in HTML and in JavaScript.
-_GO_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,19 +87,13 @@ def merge_index(platforms: Sequence[Platform], children: Sequence[Child]) -> Ind
     document: JsonObject = {
         "schemaVersion": 2,
         "mediaType": _media_type(children, manifests),
-        "manifests": [_order(manifest) for manifest in manifests],
+        "manifests": [ordered_descriptor(manifest) for manifest in manifests],
     }
     if annotations:
         document["annotations"] = dict(sorted(annotations.items()))
     data = marshal_indent(document)
     described = {key: value for child in children if child.descriptor.is_index for key, value in child.descriptor.annotations.items()}
     return IndexDocument(media_type=document["mediaType"], data=data, digest=sha256_digest(data), annotations=described)
-
-
-def marshal_indent(value: JsonObject) -> bytes:
-    """Return `value` as Go's json.MarshalIndent(value, "", "  ") writes it: keys in the order they have here, no final newline."""
-    text = json.dumps(value, indent=2, ensure_ascii=False).translate(_GO_ESCAPES)
-    return _LONE_SURROGATE.sub("\ufffd", text).encode()
 
 
 def _open(child: Child) -> tuple[list[JsonObject], Mapping[str, str]]:
@@ -186,21 +162,3 @@ def _platform_of(manifest: JsonObject) -> Platform:
 def _media_type(children: Sequence[Child], manifests: Sequence[JsonObject]) -> str:
     types = {child.descriptor.media_type for child in children} | {manifest.get("mediaType") for manifest in manifests}
     return MEDIA_TYPE_DOCKER_LIST if types <= {MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST} else MEDIA_TYPE_INDEX
-
-
-def _order(descriptor: JsonObject) -> JsonObject:
-    """A copy in the order of Go's struct. A field that the struct does not have is kept, last: nothing a daemon says is lost."""
-    ordered = dict(_fields(descriptor, _DESCRIPTOR_FIELDS))
-    if "platform" in ordered:
-        ordered["platform"] = dict(_fields(ordered["platform"], _PLATFORM_FIELDS))
-    if "annotations" in ordered:
-        ordered["annotations"] = dict(sorted(ordered["annotations"].items()))
-    return ordered
-
-
-def _fields(value: JsonObject, order: Mapping[str, bool]) -> Iterator[tuple[str, Any]]:
-    for name, always in order.items():
-        if always or value.get(name):
-            yield name, value[name]
-    for name in value.keys() - order.keys():
-        yield name, value[name]

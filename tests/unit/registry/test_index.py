@@ -19,9 +19,10 @@ from kubectl_build.model.digest import (
     Descriptor,
     sha256_digest,
 )
+from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, parse_platform
-from kubectl_build.registry.index import Child, marshal_indent, merge_index
+from kubectl_build.registry.index import Child, merge_index
 from tests.oracles.build import ask
 
 pytestmark = pytest.mark.timeout(320)  # the first run compiles the oracle
