@@ -22,7 +22,7 @@ _ABSENT = frozenset({404})
 _STALE = frozenset({404, 416})
 """How a registry says that it does not know the upload any more, or has another part of it than we think."""
 
-_TRANSIENT = frozenset({500, 502, 503, 504})
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
 
 
 class Blobs:
@@ -79,10 +79,12 @@ class Blobs:
                 await self._push_once(repository, digest, Upload(size=size, open=source), begun)
                 return
             except RegistryError as exc:
-                if attempt == policy.attempts or not (isinstance(exc, Broken) or exc.status in _STALE | _TRANSIENT):
+                again = isinstance(exc, Broken) or exc.status in _STALE | _TRANSIENT
+                pause = policy.pause(attempt) if exc.retry_after is None else exc.retry_after
+                if not again or attempt == policy.attempts or pause > policy.longest_retry_after:
                     raise
             begun = None
-            await asyncio.sleep(policy.pause(attempt))
+            await asyncio.sleep(pause)
 
     async def _push_once(self, repository: str, digest: str, body: Upload, begun: URL | None) -> None:
         scope = Scope(repository=repository, actions="pull,push")

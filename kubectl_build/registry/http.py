@@ -30,6 +30,9 @@ _DEADLINE = 10.0
 _STALL = 60.0
 """Seconds that a stream may make no progress: storage behind a registry takes its time to take over a large blob."""
 
+_AT_ONCE = 8
+"""Short requests under way. Those for an index of a hundred images need not all have a connection, which through a pod is an exec each."""
+
 _TOLD = 1.0
 """Seconds of a wait that the user should know of."""
 
@@ -82,6 +85,7 @@ class Http:
         self._tls = tls_context(registry, trust)
         self._links: dict[tuple[str, int], Link] = {}
         self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def send(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | Upload | None = None, form: bool = False
@@ -97,7 +101,8 @@ class Http:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         if isinstance(body, Upload):
             return await self._upload(link, method, url, {"Content-Type": "application/octet-stream", **sent}, body)
-        return await self._persist(lambda: self._once(link, method, url, sent, body))
+        async with self._slots:
+            return await self._persist(lambda: self._once(link, method, url, sent, body))
 
     @asynccontextmanager
     async def stream(self, url: URL, *, headers: Mapping[str, str]) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:

@@ -84,7 +84,7 @@ async def test_push_that_would_go_on_at_a_forbidden_place_is_refused(location: s
             await push(store)
 
 
-@pytest.mark.parametrize("failure", [hang_up, answering(502), answering(404, "BLOB_UPLOAD_UNKNOWN")])
+@pytest.mark.parametrize("failure", [hang_up, answering(502), answering(404, "BLOB_UPLOAD_UNKNOWN"), answering(429, Retry_After="0")])
 async def test_push_that_breaks_begins_again(failure: Any) -> None:
     async with serve(Store()) as store:
         store.blob_answers.extend([failure, failure])
@@ -96,11 +96,12 @@ async def test_push_that_breaks_begins_again(failure: Any) -> None:
 
 async def test_push_that_the_registry_refuses_is_not_repeated() -> None:
     async with serve(Store()) as store:
-        store.blob_answers.append(answering(413, "SIZE_INVALID"))
-        with pytest.raises(RegistryError, match=r"answered 413 .*SIZE_INVALID"):
-            await push(store)
+        for refusal in (answering(413, "SIZE_INVALID"), answering(429, Retry_After="3600")):
+            store.blob_answers.append(refusal)
+            with pytest.raises(RegistryError, match=r"answered 413 .*SIZE_INVALID|gets too many requests"):
+                await push(store)
 
-        assert len(store.requests) == 2
+        assert len(store.requests) == 4
 
 
 async def test_push_tells_the_failure_of_its_source_and_closes_it() -> None:

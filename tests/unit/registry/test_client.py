@@ -413,6 +413,25 @@ async def test_dial_that_breaks_before_the_answer_is_tried_again() -> None:
         assert len(dial.asked) == 2
 
 
+async def test_requests_of_many_tasks_are_bounded() -> None:
+    under_way, most = 0, 0
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return web.Response(body=INDEX, headers={"Content-Type": MEDIA_TYPE_INDEX})
+
+    async with serve(FakeRegistry()) as fake, client(fake) as registry:
+        fake.answers.extend([slow] * 40)
+        await asyncio.gather(*(registry.get_manifest("team/app", str(number)) for number in range(40)))
+
+    assert 1 < most <= 8
+
+
 async def test_requests_of_several_tasks_share_one_client() -> None:
     async with serve(FakeRegistry(auth="bearer")) as fake, client(fake, LOGIN) as registry:
         async with asyncio.TaskGroup() as group:
