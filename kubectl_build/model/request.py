@@ -89,7 +89,8 @@ class Annotation:
 class CacheEntry:
     """One --cache-from or --cache-to: BuildKit's cache backend and its attributes, credentials included, so it is never printed.
 
-    For `local`, attrs have `src` or `dest` (a directory of this machine) and `tag`, which stay on the client.
+    For `local`, attrs have `src` or `dest` (a directory of this machine, by which the daemon asks for its content) and `tag`; the digest
+    that an import stands for is found on this machine.
     """
 
     type: str
@@ -115,8 +116,8 @@ class BuildRequest:
     `attests` maps "sbom" or "provenance" to its options as BuildKit takes them (CSV); `add_hosts` are "name=ip"; `network` is "", "none" or
     "host"; `shm_size` is in bytes; `ulimits` are "name=soft:hard"; `resources` maps frontend attributes (memory, cpuquota, ...) to their
     values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete;
-    `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance; `source_policy` is BuildKit's source
-    policy as JSON, "" for none.
+    `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance; `source_policy` is BuildKit's
+    source policy as JSON, "" for none.
     """
 
     context: Context
