@@ -133,7 +133,7 @@ class _Loader:
         statement = _parse(data, where)
         if _DSSE.fullmatch(layer["mediaType"]):
             try:
-                statement = _parse(base64.b64decode(statement["payload"]), where)
+                statement = _parse(base64.b64decode(statement["payload"], validate=True), where)
             except (ValueError, KeyError, TypeError) as exc:
                 raise RegistryError(f"{where} is malformed: {exc!r}") from exc
         predicate = statement.get("predicate")
