@@ -19,6 +19,9 @@ _HEAD = 1024
 """How many bytes tell an archive: two blocks of a tar."""
 _CHUNK = 1024 * 1024
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_TYPE = 156
+"""Where in a header its type is."""
+_EXTENDED = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _COMPRESSED = (b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\x00", _ZSTD)
 
 
@@ -71,14 +74,28 @@ def spool_archive(head: bytes, stream: io.BufferedIOBase, directory: Path) -> Ar
     """
     file = directory / "context.tar"
     if not head.startswith(_ZSTD):
-        return ArchiveContext(file=file, id=spool(head, stream, file))
+        return _spool_tar(head, stream, file)
     program = shutil.which("zstd")
     if program is None:
         raise UsageError("the context on stdin is compressed with zstd, and there is no program zstd here", hint="compress it with gzip")
     packed = directory / "context.tar.zst"
-    identity = spool(head, stream, packed)
-    run = subprocess.run([program, "-d", "-q", "-o", file, packed], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    spool(head, stream, packed)
+    with subprocess.Popen([program, "-dcq", packed], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert isinstance(process.stdout, io.BufferedIOBase)
+        context = _spool_tar(read_head(process.stdout), process.stdout, file)
     packed.unlink()
-    if run.returncode:
-        raise UsageError(f"the context on stdin cannot be unpacked by zstd: {run.stderr.strip().splitlines()[-1:] or run.returncode}")
-    return ArchiveContext(file=file, id=identity)
+    if process.returncode:
+        raise UsageError(f"the context on stdin cannot be unpacked: zstd ended with {process.returncode}")
+    return context
+
+
+def _spool_tar(head: bytes, stream: io.BufferedIOBase, file: Path) -> ArchiveContext:
+    """Copy an archive that BuildKit unpacks.
+
+    BuildKit's frontend takes it for one only if the first entry's headers end within a KiB (frontend/dockerui/context.go, isArchive). One
+    that begins with an extended header, as `tar --format=pax` and Python write it, or that is empty, gets a header before it that says
+    nothing.
+    """
+    if head[_TYPE : _TYPE + 1] in _EXTENDED or head.startswith(tarfile.NUL):
+        head = tarfile.TarInfo.create_pax_global_header({"comment": "build context"}) + head
+    return ArchiveContext(file=file, id=spool(head, stream, file))

@@ -134,6 +134,17 @@ def test_archive_on_stdin_is_kept_byte_for_byte(pack: Callable[[bytes], bytes], 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("data", [tar_of(**{"n" * 300: "x"}), bytes(10240)], ids=["extended", "empty"])
+def test_archive_that_buildkit_would_not_know_gets_a_header_before_it(data: bytes, temporary: Path) -> None:
+    with open_inputs("-", None, {}, stdin=io.BytesIO(data)) as inputs:
+        assert isinstance(inputs.context, ArchiveContext)
+        kept = inputs.context.file.read_bytes()
+        assert inputs.context.id == hashlib.sha256(kept).hexdigest()
+
+    assert kept[1024:] == data
+    assert tarfile.TarInfo.frombuf(kept[:512], "utf-8", "strict").type == tarfile.XGLTYPE
+
+
 def test_archive_that_zstd_packed_is_unpacked_or_refused(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tar_of(Dockerfile="FROM scratch")
     program = shutil.which("zstd")
