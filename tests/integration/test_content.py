@@ -27,6 +27,7 @@ from kubectl_build.session.content import EXPORT_STORE
 from kubectl_build.session.filesend import DirTarget, FileTarget
 from tests.cluster import tools
 from tests.integration.buildkitd import running_buildkitd
+from tests.integration.buildx import buildx_on
 from tests.integration.layouts import peak_memory, read_archive, read_layout, solve
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -86,6 +87,40 @@ async def test_layout_output_has_the_blobs_and_the_index_of_the_archive(buildkit
     ]
     modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "deep" / "layout" / "blobs").rglob("*") if file.is_file()}
     assert modes == {0o444}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "nameless"])
+async def test_layout_and_cache_are_those_of_buildx(buildkitd: Path, tmp_path: Path, request_: BuildRequest, named: bool) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    request = request_ if named else replace(request_, tags=())
+    tags = [f"--tag={tag}" for tag in request.tags]
+    buildx = buildx_on(buildkitd, _made(tmp_path / "home"))
+    for folder in (ours, theirs):  # twice: what is there is kept or replaced alike
+        for tag in ("t", "u"):
+            output, cache = _oci(folder / "layout", tar="false"), _local("dest", folder / "cache", tag=tag)
+            if folder == ours:
+                await _build(buildkitd, replace(request, outputs=(output,), cache_to=(cache,)))
+                continue
+            options = [f"--output=type=oci,tar=false,dest={output.dest}", f"--cache-to=type=local,dest={cache.attrs['dest']},tag={tag}"]
+            options += ["--platform=linux/amd64,linux/arm64", "--build-arg=SOURCE_DATE_EPOCH=1700000000", *tags]
+            done = buildx("build", *options, str(tmp_path / "context"))
+            assert done.returncode == 0, done.stderr
+
+    for part in ("layout", "cache"):
+        assert (ours / part / "index.json").read_bytes() == (theirs / part / "index.json").read_bytes()
+        shutil.rmtree(theirs / part / "ingest")  # empty; ours is gone when nothing is being written
+        assert read_layout(ours / part) == read_layout(theirs / part)
+
+
+async def test_cache_of_buildx_is_imported(buildkitd: Path, tmp_path: Path, steps: BuildRequest) -> None:
+    buildx = buildx_on(buildkitd, _made(tmp_path / "home"))
+    done = buildx("build", f"--cache-to=type=local,dest={tmp_path / 'cache'},mode=max", str(tmp_path / "steps"))
+    assert done.returncode == 0, done.stderr
+
+    with running_buildkitd(_made(tmp_path / "fresh")) as fresh:
+        events = await _build(fresh, replace(steps, cache_from=(_local("src", tmp_path / "cache"),)))
+
+    assert 'RUN ["/prog", "--version"]' in _cached(events)
 
 
 async def test_layout_output_again_and_with_another_image_keeps_both(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
