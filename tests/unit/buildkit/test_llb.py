@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubectl_build.buildkit.llb import result_needs
 from kubectl_build.errors import ProtocolError
-from kubectl_build.model.platform import Platform
+from kubectl_build.model.platform import Platform, runs_on
+from kubectl_build.model.request import Emulation
+from kubectl_build.plan import Candidates, Mode, doubts, make_plan
 from kubectl_build.proto import gateway_pb2, pb_pb2
 
 AMD64 = Platform("linux", "amd64")
@@ -103,3 +107,36 @@ def test_result_returned_to_the_daemon_keeps_fields_that_we_do_not_declare() -> 
 def test_needs_of_one_result_for_two_platforms_are_refused() -> None:
     with pytest.raises(ProtocolError, match="one result for 2 platforms"):
         result_needs(gateway_pb2.Result(ref=ref()), (AMD64, ARM64), AMD64)
+
+
+STEPS = st.lists(st.sampled_from((None, AMD64, ARM64, Platform("linux", "386"), Platform("linux", "arm", "v7"), "file")), max_size=5)
+
+
+@given(STEPS, STEPS, STEPS, st.sampled_from(("amd64", "arm64")), st.sets(st.sampled_from(("amd64", "arm64", "s390x"))))
+def test_every_command_of_a_result_runs_on_the_planned_pool_or_is_emulated(
+    amd64: list[Platform | str | None],
+    arm64: list[Platform | str | None],
+    scanner: list[Platform | str | None],
+    asked: str,
+    nodes: set[str],
+) -> None:
+    own = Platform("linux", asked)
+    candidates = Candidates(existing=(asked,), nodes=dict.fromkeys(nodes, 1))
+    result = by_platform(amd64=ref(*map(step, amd64)), arm64=ref(*map(step, arm64)))
+    result.attestations["linux/arm64"].attestation.append(gateway_pb2.Attestation(ref=ref(*map(step, scanner))))
+
+    needs = result_needs(result, (AMD64, ARM64), own)
+    unsure = {p for platforms in doubts((AMD64, ARM64), needs, asked, candidates, Emulation.AUTO).values() for p in platforms}
+    plan = make_plan((AMD64, ARM64), needs, asked, candidates, Emulation.AUTO)
+
+    ran = {AMD64: amd64, ARM64: [*arm64, *scanner]}
+    for assignment in plan.assignments:
+        # A step without a platform runs on what the daemon asked is; where that may differ on another pool, that pool has to be asked.
+        commands = {own if command is None else command for command in ran[assignment.platform] if command != "file"}
+        native = all(runs_on(p, assignment.pool) for p in commands if isinstance(p, Platform))
+        assert native == (assignment.mode is not Mode.QEMU)
+        assert assignment.pool == asked or assignment.platform not in unsure
+
+
+def step(kind: Platform | str | None) -> pb_pb2.Op:
+    return pb_pb2.Op(file=pb_pb2.FileOp()) if isinstance(kind, str) else exec_op(kind)
