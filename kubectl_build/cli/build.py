@@ -80,9 +80,11 @@ def build(
     request = parse_request(flags, path, environ)
     _check_files(request, flags)
     named = parse_context_names(flags.build_context)
+    without_policies = parse_policy(flags.policy)
     stdin = getattr(sys.stdin, "buffer", None)
     with open_inputs(path, flags.file or None, named, ignore_file=flags.ignore_file or None, stdin=stdin) as inputs:
-        _check_default_policy(flags, inputs)
+        if not without_policies:
+            _check_default_policy(inputs)
         request = with_inputs(request, inputs, flags.file, environ)
         if flags.iidfile is not None:
             forget_result(flags.iidfile)
@@ -224,11 +226,10 @@ def _check_files(request: BuildRequest, flags: BuildFlags) -> None:
             check_result_file(flag, file)
 
 
-def _check_default_policy(flags: BuildFlags, inputs: Inputs) -> None:
-    """Refuse to build beside a policy that buildx would apply by itself, unless policies are switched off."""
+def _check_default_policy(inputs: Inputs) -> None:
+    """Refuse to build beside a policy that buildx would apply by itself."""
     dockerfile = inputs.dockerfile
-    off = parse_policy(flags.policy)
-    if not off and dockerfile.directory is not None and (dockerfile.directory / f"{dockerfile.name}.rego").exists():
+    if dockerfile.directory is not None and (dockerfile.directory / f"{dockerfile.name}.rego").exists():
         raise refuse_policy(f'the policy "{dockerfile.name}.rego" beside the Dockerfile')
 
 
