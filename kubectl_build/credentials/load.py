@@ -31,21 +31,47 @@ async def load_keychain(
     """The logins of the named `secrets`, else of the secret called like `builder` if that is one; then docker's.
 
     Secrets are those of the client's namespace. Raises ConfigError for a named secret that is missing, malformed, of another type or not
-    readable. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist. A daemon by
+    readable; of Tilt's default secret a missing one is a note. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist. A daemon by
     address has no such secret (`builder` None), and with one outside a cluster (`kube` None) none can be named.
     """
-    if kube is None and secrets:
-        raise ConfigError(
-            f'secret "{secrets[0]}" cannot be read: the builder is not in a cluster', hint="use docker's config for its logins"
+    keychains: list[Keychain] = []
+    if kube is not None:
+        keychains += (
+            await _secrets(kube, secrets, environ, emit) if secrets or builder is None else await _builders_secret(kube, builder, emit)
         )
-    keychains: list[Keychain] = [await load_secret_keychain(kube, kube.namespace, name) for name in dict.fromkeys(secrets) if kube]
-    if kube is not None and builder is not None and not secrets:
-        try:
-            keychains.append(await load_secret_keychain(kube, kube.namespace, builder))
-        except SecretMissing:
-            pass
-        except SecretForbidden:
-            emit(Note(text=f'the registry secret "{builder}", if there is one, may not be read; going on without it'))
-        except ConfigError as exc:
-            emit(Note(text=f"{exc.message}; going on without it", level="warning"))
+    elif secrets:
+        hint = "use docker's config for its logins"
+        raise ConfigError(f'secret "{secrets[0]}" cannot be read: the builder is not in a cluster', hint=hint)
     return ChainedKeychain(*keychains, DockerConfigKeychain(environ))
+
+
+async def _secrets(kube: SecretReader, names: Sequence[str], environ: Mapping[str, str], emit: Sink) -> list[Keychain]:
+    keychains: list[Keychain] = []
+    for name in dict.fromkeys(names):
+        try:
+            keychains.append(await load_secret_keychain(kube, kube.namespace, name))
+        except SecretMissing as exc:
+            if not _named_by_tilt(name, environ):
+                raise
+            emit(Note(text=f"{exc.message}; going on without it, since Tilt names it whether or not there is one"))
+    return keychains
+
+
+async def _builders_secret(kube: SecretReader, builder: str, emit: Sink) -> list[Keychain]:
+    try:
+        return [await load_secret_keychain(kube, kube.namespace, builder)]
+    except SecretMissing:
+        pass
+    except SecretForbidden:
+        emit(Note(text=f'the registry secret "{builder}", if there is one, may not be read; going on without it'))
+    except ConfigError as exc:
+        emit(Note(text=f"{exc.message}; going on without it", level="warning"))
+    return []
+
+
+def _named_by_tilt(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether Tilt's extension kubectl_build has named this secret, as it does in every build: by the variable that it reads, or its default.
+
+    Tilt gives its commands the image to build in EXPECTED_REF (tilt-dev/tilt-extensions, kubectl_build/Tiltfile).
+    """
+    return "EXPECTED_REF" in environ and name == environ.get("KUBECTL_BUILD_REGISTRY_SECRET", "docker-registry")

@@ -143,6 +143,17 @@ async def test_load_keychain_asks_the_named_secrets_in_order_then_docker(loading
     assert loading.notes == []
 
 
+async def test_load_keychain_of_a_tilt_build_goes_on_without_the_secret_that_tilt_names_by_itself(loading: Loading) -> None:
+    with pytest.raises(ConfigError, match="docker-registry"):
+        await loading.user(Secrets(), ["docker-registry"], "a.example")
+    loading.environ["EXPECTED_REF"] = "r.example/app:tilt-1"
+
+    assert await loading.user(Secrets(), ["docker-registry"], "a.example") == "docker"
+    assert "going on without it, since Tilt names it" in loading.notes[0]
+    with pytest.raises(ConfigError, match="mine"):
+        await loading.user(Secrets(), ["mine"], "a.example")
+
+
 async def test_load_keychain_without_a_named_secret_uses_that_of_the_builder(loading: Loading) -> None:
     kube = Secrets(buildkit=secret({"a.example": login("builder")}))
 
