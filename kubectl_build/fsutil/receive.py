@@ -27,15 +27,11 @@ class Receiver:
     """One transfer. All methods block and are for one thread at a time. `complete` says that all entries and all contents have come."""
 
     def __init__(self, target: str, *, remember: bool = False) -> None:
-        """Make the directory `target` if it is missing. `remember` the `paths` that come. Raises UsageError."""
+        """`remember` the `paths` that come. Nothing is done before `open`; `close` may be called at any time."""
         self._target = target
         self._remember = remember
         self.paths: set[str] = set()
-        try:
-            os.makedirs(target, mode=0o700, exist_ok=True)  # as BuildKit's own client: the listing says nothing of it
-            self._root = os.open(target, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
-        except OSError as exc:
-            raise _failed(target, exc) from exc
+        self._root = -1
         self._order = EntryOrder()
         self._count = 0
         self._listed = False
@@ -43,6 +39,14 @@ class Receiver:
         self._open: dict[int, _PartFile] = {}
         self._links: list[Stat] = []
         self._directories: list[Stat] = []
+
+    def open(self) -> None:
+        """Make the target directory if it is missing. Raises UsageError."""
+        try:
+            os.makedirs(self._target, mode=0o700, exist_ok=True)  # as BuildKit's own client: the listing says nothing of it
+            self._root = os.open(self._target, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
+        except OSError as exc:
+            raise _failed(self._target, exc) from exc
 
     @property
     def complete(self) -> bool:
@@ -86,7 +90,9 @@ class Receiver:
         for part in self._open.values():
             part.discard()
         self._open.clear()
-        os.close(self._root)
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
     def _entry(self, stat: Stat) -> bool:
         """Make one entry, or note it for later. Tells whether its contents are to be asked for."""

@@ -108,8 +108,9 @@ async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
 async def _receive_directory(stream: ServerStream, target: DirTarget) -> None:
     if target.ready is not None:
         await target.ready()
-    receiver = await in_thread(Receiver, str(target.path), remember=target.mirror or target.seen is not None)
+    receiver = Receiver(str(target.path), remember=target.mirror or target.seen is not None)
     try:
+        await in_thread(receiver.open)
         while messages := await stream.receive():
             arrived = [Packet.FromString(message) for message in messages]
             for packet in arrived:

@@ -14,6 +14,7 @@ from kubectl_build.proto.fsutil_pb2 import Packet
 
 def _receive(target: Path, stats: list[Stat], data: bytes = b"data") -> None:
     receiver = Receiver(str(target))
+    receiver.open()
     try:
         listing = [Packet.FromString(packets.encode_stat(stat)) for stat in stats] + [Packet()]
         for number in receiver.take(listing):
@@ -50,6 +51,7 @@ def test_link_that_is_swapped_in_for_a_directory_is_not_followed(tmp_path: Path)
     outside, target = tmp_path / "outside", tmp_path / "target"
     outside.mkdir()
     receiver = Receiver(str(target))
+    receiver.open()
     requests = receiver.take(
         [Packet.FromString(packets.encode_stat(stat)) for stat in (Stat("d", MODE_DIR | 0o755, 0, 0), Stat("d/x", 0o644, 4, 0))]
     )
@@ -97,6 +99,7 @@ def test_directory_that_is_closed_to_its_owner_is_filled_again(tmp_path: Path) -
 
 def test_data_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
     receiver = Receiver(str(tmp_path))
+    receiver.open()
     with pytest.raises(ProtocolError, match="not asked for"):
         receiver.take([Packet(type=packets.DATA, ID=3, data=b"x")])
     receiver.close()
@@ -106,4 +109,4 @@ def test_target_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(UsageError, match="cannot be written"):
-        Receiver(str(tmp_path / "file"))
+        Receiver(str(tmp_path / "file")).open()
