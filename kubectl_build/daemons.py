@@ -143,5 +143,5 @@ async def registry_dial(kube: KubeClient, pod: PodAddress, emit: Sink) -> Callab
     """Reach registries from `pod`, as its daemon does; None, with a note, where its image has no nc: then they are reached from here."""
     if await has_command(kube, pod, "nc"):
         return lambda host, port: tcp_dialer(kube, pod, host, port)
-    emit(Note(text=f"pod {pod.name} has no nc: the index is pushed from this machine, not from the cluster", level="warning"))
+    emit(Note(text=f"pod {pod.name} has no nc: registries are reached from this machine, not from the cluster", level="warning"))
     return None

@@ -31,8 +31,9 @@ async def load_keychain(
     """The logins of the named `secrets`, else of the secret called like `builder` if that is one; then docker's.
 
     Secrets are those of the client's namespace. Raises ConfigError for a named secret that is missing, malformed, of another type or not
-    readable; of Tilt's default secret a missing one is a note. The secret called like the builder is used when it can be; why it cannot is a note, unless it does not exist. A daemon by
-    address has no such secret (`builder` None), and with one outside a cluster (`kube` None) none can be named.
+    readable; where Tilt has named one that is missing, that is a note. The secret called like the builder is used when it can be; why it
+    cannot is a note, unless it does not exist. A daemon by address has no such secret (`builder` None), and with one outside a cluster
+    (`kube` None) none can be named.
     """
     keychains: list[Keychain] = []
     if kube is not None:
@@ -70,7 +71,7 @@ async def _builders_secret(kube: SecretReader, builder: str, emit: Sink) -> list
 
 
 def _named_by_tilt(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether Tilt's extension kubectl_build has named this secret, as it does in every build: by the variable that it reads, or its default.
+    """Whether Tilt's extension kubectl_build has named this secret, as it does in each build: by the variable that it reads, or its default.
 
     Tilt gives its commands the image to build in EXPECTED_REF (tilt-dev/tilt-extensions, kubectl_build/Tiltfile).
     """
