@@ -71,7 +71,7 @@ async def _builders_secret(kube: SecretReader, builder: str, emit: Sink) -> list
 
 
 def _named_by_tilt(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether Tilt's extension kubectl_build has named this secret, as it does in each build: by the variable that it reads, or its default.
+    """Whether Tilt's extension kubectl_build has named this secret, as it does in each build: by its variable, or that one's default.
 
     Tilt gives its commands the image to build in EXPECTED_REF (tilt-dev/tilt-extensions, kubectl_build/Tiltfile).
     """
