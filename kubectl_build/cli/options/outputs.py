@@ -109,7 +109,8 @@ def _check_names(output: Output, tags: tuple[Reference, ...]) -> None:
 
 
 def check_destinations(outputs: Iterable[Output], *, allow_delete: bool, stdout_is_terminal: bool) -> None:
-    """Raise UsageError for a `dest` that cannot be written, or that mode=delete may not empty. Looks at files, writes none."""
+    """Raise UsageError for a `dest` that cannot be written, or that mode=delete may not empty. Looks at files, writes none: what only
+    writing shows, as a full disk, comes when the result does."""
     for output in outputs:
         dest = output.dest
         if dest == "-" and stdout_is_terminal:
@@ -127,6 +128,7 @@ def _check_path(output: Output, dest: str) -> None:
     try:
         is_directory = stat.S_ISDIR(os.stat(dest).st_mode)
     except FileNotFoundError:
+        _check_writable(dest)
         return
     except (OSError, ValueError) as error:
         what = "directory" if directory else "file"
@@ -135,6 +137,19 @@ def _check_path(output: Output, dest: str) -> None:
         raise UsageError(f'destination directory "{dest}" is a file')
     if not directory and is_directory:
         raise UsageError(f'destination file "{dest}" is a directory', hint=f"name a file in it: dest={dest.rstrip('/')}/FILE")
+    _check_writable(dest)
+
+
+def _check_writable(dest: str) -> None:
+    """A file is written beside its place, and directories are made where they are missing; a pipe or device is written to."""
+    path = Path(os.path.realpath(dest))
+    # What /dev/stdout leads to need not have a path of its own.
+    place = path.parent if path.is_file() else path if not os.path.exists(dest) else Path(dest)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    needed = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
+    if not os.access(place, needed):
+        raise UsageError(f'destination "{dest}" cannot be written: "{place}" is read-only or belongs to another user')
 
 
 def _check_mode(output: Output, dest: str, *, allow_delete: bool) -> None:
