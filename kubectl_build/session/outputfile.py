@@ -31,8 +31,9 @@ class OutputFile:
             return
         path = os.path.realpath(self._dest)
         try:
-            if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            # By its own name: what /dev/stdout leads to need not have a path.
+            if os.path.exists(self._dest) and not stat.S_ISREG(os.stat(self._dest).st_mode):
+                self._descriptor = os.open(self._dest, os.O_WRONLY | os.O_CLOEXEC)
                 return
             directory, name = os.path.split(path)
             os.makedirs(directory, mode=0o755, exist_ok=True)
