@@ -69,12 +69,12 @@ async def _ask(client: BuildkitClient, session: Session, job: SolveJob, emit: Si
     found: dict[str, bytes] = {}
 
     async def keep(result: gateway_pb2.Result) -> bool:
-        if not _ANSWERS & result.metadata.keys():
-            # A frontend that knows no requests at all answers with a build, which nobody has asked for.
-            raise UnsupportedRequest(job.question["requestid"])
         found.update(result.metadata)
         return not result.WhichOneof("result")
 
     await run_solve(client, session, job, check=keep, emit=emit, pool=pool)
+    if not _ANSWERS & found.keys():
+        # A frontend that knows no requests at all has answered with a build, which was ended: nobody has asked for it.
+        raise UnsupportedRequest(job.question["requestid"])
     status = found.get("result.statuscode", b"").decode("utf-8", "replace")
     return CallResult(metadata=found, status=int(status) if status.isascii() and status.isdigit() else 0)

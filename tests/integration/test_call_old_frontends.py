@@ -113,5 +113,5 @@ async def test_call_of_a_frontend_that_builds_instead_runs_nothing(manners: Mann
     async with serve(daemon, tmp_path / "daemon.sock"), connect(f"unix:{tmp_path / 'daemon.sock'}") as client:
         with pytest.raises(SolveError, match=r"frontend does not know the request frontend\.poem"):
             await ask(client, context, Call(method="poem"), [])
-    assert daemon.builds
+    assert daemon.results
     assert not any(result.WhichOneof("result") for result in daemon.results)
