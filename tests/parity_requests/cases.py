@@ -21,7 +21,7 @@ _DOCKERFILE = "FROM scratch AS first\nFROM scratch\nCOPY file /\n"
 @dataclass(frozen=True, slots=True)
 class Case:
     """One build. In `words` (shell words without quoting) `{dir}` is the client's own directory, which `prepare` has filled; the context
-    comes last, `context` unless said otherwise."""
+    comes last, `context` unless said otherwise. `only_ours` are words that buildx does not know, where it does always what they ask for."""
 
     name: str
     words: str = ""
@@ -29,6 +29,7 @@ class Case:
     context: str = "context"
     environ: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
+    only_ours: str = ""
 
     def arguments(self, directory: Path) -> list[str]:
         """The command line after `build`."""
@@ -196,6 +197,7 @@ CASES = (
     # What the session offers.
     Case("secret", "--secret id=one,src=other/file --secret id=two,env=TOKEN --secret id=TOKEN", environ={"TOKEN": "x"}),
     Case("ssh", "--ssh default={dir}/key --ssh other={dir}/key"),
+    Case("tokens", only_ours="--auth-via=client"),
     # Questions.
     Case("call-outline", "--call outline --build-context data=other -t r.example/a --push"),
     Case("call-targets", "--call targets,format=json"),

@@ -13,7 +13,7 @@ from tests.parity_requests.manners import Manners
 from tests.parity_requests.recorder import Recorder, serve
 from tests.parity_requests.told import Told, told
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 _BUILDER = '{"Name":"recorder","Driver":"remote","Nodes":[{"Name":"recorder0","Endpoint":"%s"}],"Dynamic":false}'
 """What `buildx create --driver remote` writes."""

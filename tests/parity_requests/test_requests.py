@@ -54,7 +54,7 @@ def outcomes(buildkitd: Path, buildx: Path, tmp_path_factory: pytest.TempPathFac
                     await asyncio.to_thread(populate, directory, root / "template")
                 return (
                     await run_buildx(buildx, case.arguments(theirs), theirs, case.variables(theirs), case.stdin, real),
-                    await run_ours(case.arguments(ours), ours, case.variables(ours), case.stdin, real),
+                    await run_ours([*case.only_ours.split(), *case.arguments(ours)], ours, case.variables(ours), case.stdin, real),
                 )
 
         async with asyncio.TaskGroup() as group:

@@ -25,7 +25,7 @@ _FIELDS = {14: "EnableSessionExporter", 15: "SourcePolicySession", 16: "Compatib
 
 @dataclass(slots=True)
 class Told:
-    """One build. `attrs` are those of Control.Solve, `asked` those of LLBBridge.Solve where they differ, `services` what the session
+    """One build. `attrs` are those of Control.Solve, `asked` those of LLBBridge.Solve where they differ, `methods` what the session
     offers."""
 
     frontend: str = ""
@@ -40,7 +40,7 @@ class Told:
     policy: str = ""
     inputs: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
-    services: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
 
 
 def told(recorder: Recorder, directory: Path) -> Told:
@@ -65,7 +65,7 @@ def told(recorder: Recorder, directory: Path) -> Told:
         policy=str(control.SourcePolicy),
         inputs=sorted([*control.FrontendInputs, *gateway.FrontendInputs]),
         others=sorted([*_others(control), *_others(gateway)]),
-        services=_services(recorder.sessions[control.Session]),
+        methods=_methods(recorder.sessions[control.Session]),
     )
 
 
@@ -118,5 +118,5 @@ def _others(message: Message) -> list[str]:
     return unknown + [descriptor.name for descriptor, _ in message.ListFields() if descriptor.name in _FIELDS.values()]
 
 
-def _services(metadata: list[tuple[str, str]]) -> list[str]:
-    return sorted({value.rpartition("/")[0].removeprefix("/") for key, value in metadata if key == _METHOD})
+def _methods(metadata: list[tuple[str, str]]) -> list[str]:
+    return sorted({value.removeprefix("/") for key, value in metadata if key == _METHOD})
