@@ -141,7 +141,7 @@ def _folder(dest: str, read: Sequence[str]) -> Path:
     path = os.path.realpath(dest)
     parent = os.path.dirname(path)
     try:
-        special = dest == "-" or (os.path.exists(path) and stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR))
+        special = dest == "-" or (os.path.exists(dest) and stat.S_IFMT(os.stat(dest).st_mode) not in (stat.S_IFREG, stat.S_IFDIR))
         if special or any(os.path.commonpath([parent, directory]) == directory for directory in read):
             parent = tempfile.gettempdir()
         else:
