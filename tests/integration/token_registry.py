@@ -66,15 +66,15 @@ class TokenRegistry:
 
 
 @asynccontextmanager
-async def serve(registry: TokenRegistry) -> AsyncIterator[TokenRegistry]:
-    """Run it on a free port of 127.0.0.1, without TLS, and set its address."""
+async def serve(registry: TokenRegistry, host: str = "127.0.0.1") -> AsyncIterator[TokenRegistry]:
+    """Run it on a free port of `host`, without TLS, and set its address."""
     application = web.Application(client_max_size=64 << 20)
     application.router.add_route("*", "/token", registry.token)
     application.router.add_route("*", "/v2/{path:.*}", registry.registry)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    registry.address = f"127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, host, 0).start()
+    registry.address = f"{host}:{runner.addresses[0][1]}"
     try:
         yield registry
     finally:
