@@ -295,6 +295,20 @@ async def test_share_of_an_output_in_the_context_is_put_elsewhere(tmp_path: Path
     assert not (tmp_path / "context" / "new").exists()
 
 
+async def test_output_to_a_pipe_gets_the_archive(buildkitd: Path, tmp_path: Path, request_: BuildRequest) -> None:
+    dest = tmp_path / "pipe"
+    os.mkfifo(dest)
+    request = replace(request_, outputs=(output(OutputType.OCI, dest),))
+    reading = asyncio.create_task(asyncio.to_thread(dest.read_bytes))
+
+    await join(buildkitd, request)
+    (tmp_path / "read.tar").write_bytes(await reading)
+
+    image = read_archive(tmp_path / "read.tar")
+    assert image.reachable() == set(image.blobs)
+    assert left_in(tmp_path) == ["pipe", "read.tar"]
+
+
 async def test_output_below_a_file_is_refused_before_the_build(request_: BuildRequest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     request = replace(request_, outputs=(output(OutputType.OCI, tmp_path / "file" / "x.tar"),))

@@ -79,6 +79,29 @@ async def test_file_in_a_directory_that_is_missing_makes_the_directory(tmp_path:
     assert files.metadata == {1: {"image.name": "reg.invalid/app:1"}}
 
 
+async def test_file_that_is_a_link_to_a_pipe_without_a_path_is_written_to(tmp_path: Path) -> None:
+    """As /dev/stdout is when stdout is a pipe."""
+    source, sink = os.pipe()
+    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{sink}")
+    session, _ = _session(FileTarget(tmp_path / "stdout"))
+
+    async with served(session) as peer:
+        assert await peer.finished(await peer.call(_METHOD, _bytes(b"piped"), headers=_HEADERS)) == (0, "")
+    os.close(sink)
+    assert (os.read(source, 100), os.read(source, 100)) == (b"piped", b"")
+    os.close(source)
+
+
+async def test_file_that_is_a_directory_is_a_usage_error(tmp_path: Path) -> None:
+    session, _ = _session(FileTarget(tmp_path))
+
+    async with served(session) as peer:
+        await peer.finished(await peer.call(_METHOD, _bytes(b"x"), headers=_HEADERS))
+
+    assert isinstance(session.failure, UsageError)
+    assert "is a directory" in session.failure.message
+
+
 async def test_file_below_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "no").touch()
     session, _ = _session(FileTarget(tmp_path / "no" / "out.tar"))
