@@ -33,7 +33,7 @@ unit: setup ## tests without a cluster or a daemon
 	$(PYTEST) tests/unit
 
 integration: setup ## tests with a real buildkitd and registry on this machine
-	$(PYTEST) tests/integration
+	$(PYTEST) tests/integration tests/parity_requests
 
 e2e: setup cluster ## tests on the local cluster
 	. .cluster/env && $(PYTEST) tests/e2e
