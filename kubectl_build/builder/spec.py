@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from typing import Any
 
+from kubectl_build.builder.amounts import parse_quantity
+from kubectl_build.builder.shape import PodShape
+from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform, native_architecture
-
-T = TypeVar("T")
 
 DEFAULT_IMAGE = "docker.io/moby/buildkit:v0.31.2"
 DEFAULT_QEMU_IMAGE = "docker.io/tonistiigi/binfmt:qemu-v10.2.3-68"
 SECURITY_LEVELS = ("privileged",)
+ENTITLEMENTS = ("network.host", "security.insecure", "device")
 
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {"requests": {"cpu": "100m", "memory": "256Mi"}}
 """Enough for the daemon itself, so that the pod is not the first that a full node evicts; builds use what the node has to spare."""
@@ -60,7 +63,8 @@ class BuilderSpec:
     """A builder's whole configuration.
 
     `replicas` None was never asked for. `platforms` not empty fixes the pools. `buildkitd_config` is TOML without what `registries` says;
-    the files that its client key pairs name are `client_files`, by their name in the builder's Secret.
+    the files that its client key pairs name are `client_files`, by their name in the builder's Secret. `buildkitd_flags` are further
+    arguments of the daemon. `allow` are the entitlements that builds may ask for. `idle_seconds` None: the builder is never stopped.
     """
 
     image: str = DEFAULT_IMAGE
@@ -69,6 +73,11 @@ class BuilderSpec:
     platforms: tuple[Platform, ...] = ()
     resources: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_RESOURCES)
     env: Mapping[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+    cache: CacheVolume = CacheVolume()
+    pod: PodShape = field(default_factory=PodShape)
+    idle_seconds: int | None = None
+    buildkitd_flags: tuple[str, ...] = ()
     buildkitd_config: str = ""
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     client_files: Mapping[str, ClientFile] = field(default_factory=dict)
@@ -83,14 +92,24 @@ class BuilderSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChange:
-    """The parts of a spec that somebody said: `create`'s flags, or a `builder.yaml`. None was not said."""
+    """The parts of a spec that somebody said: `create`'s flags, or a `builder.yaml`. None was not said.
+
+    `resources` replaces all of them, `requests` and `limits` go by name over what there is. `idle_seconds` 0 is never.
+    """
 
     image: str | None = None
     security: str | None = None
     replicas: int | None = None
     platforms: tuple[Platform, ...] | None = None
     resources: Mapping[str, Mapping[str, str]] | None = None
+    requests: Mapping[str, str] | None = None
+    limits: Mapping[str, str] | None = None
     env: Mapping[str, str] | None = None
+    allow: tuple[str, ...] | None = None
+    cache: CacheVolume | None = None
+    pod: PodShape | None = None
+    idle_seconds: int | None = None
+    buildkitd_flags: tuple[str, ...] | None = None
     buildkitd_config: str | None = None
     registries: Mapping[str, RegistrySettings] | None = None
     client_files: Mapping[str, ClientFile] | None = None
@@ -99,7 +118,7 @@ class SpecChange:
 
 
 def merge(base: BuilderSpec, change: SpecChange) -> BuilderSpec:
-    """`base` with `change` over it. Environment and registries are merged by name and host, all else is replaced whole.
+    """`base` with `change` over it. What goes by name or host is joined with what there is, all else is replaced whole.
 
     Raises UsageError for a value that cannot be.
     """
@@ -107,26 +126,43 @@ def merge(base: BuilderSpec, change: SpecChange) -> BuilderSpec:
         raise UsageError(f'security "{change.security}" is not known', hint="use one of: " + ", ".join(SECURITY_LEVELS))
     if change.replicas is not None and change.replicas < 1:
         raise UsageError(f'replicas "{change.replicas}" is not valid: a builder has at least one pod')
-    # A new configuration brings its own files, or none.
-    files = base.client_files if change.buildkitd_config is None else {}
-    return replace(
-        base,
-        image=_said(change.image, base.image),
-        security=_said(change.security, base.security),
-        replicas=_said(change.replicas, base.replicas),
-        platforms=_said(change.platforms, base.platforms),
-        resources=_said(change.resources, base.resources),
-        env={**base.env, **(change.env or {})},
-        buildkitd_config=_said(change.buildkitd_config, base.buildkitd_config),
-        registries=_merge_registries(base.registries, change.registries or {}),
-        client_files=_said(change.client_files, files),
-        qemu_install=_said(change.qemu_install, base.qemu_install),
-        qemu_image=_said(change.qemu_image, base.qemu_image),
-    )
+    for right in change.allow or ():
+        check_entitlement(right)
+    said: dict[str, Any] = {item.name: value for item in fields(change) if (value := getattr(change, item.name)) is not None}
+    said["resources"] = _merge_resources(said.get("resources", base.resources), said.pop("requests", {}), said.pop("limits", {}))
+    said["env"] = {**base.env, **said.get("env", {})}
+    said["registries"] = _merge_registries(base.registries, said.get("registries", {}))
+    said["pod"] = said.get("pod", PodShape()).over(base.pod)
+    if "idle_seconds" in said:
+        said["idle_seconds"] = said["idle_seconds"] or None
+    if "buildkitd_config" in said:
+        # A new configuration brings its own files, or none.
+        said.setdefault("client_files", {})
+    return replace(base, **said)
 
 
-def _said(value: T | None, otherwise: T) -> T:
-    return otherwise if value is None else value
+def check_entitlement(right: str) -> None:
+    """Raise UsageError for a right that BuildKit does not have."""
+    if right not in ENTITLEMENTS:
+        raise UsageError(f'entitlement "{right}" is not known', hint="use one of: " + ", ".join(ENTITLEMENTS))
+
+
+def _merge_resources(
+    base: Mapping[str, Mapping[str, str]], requests: Mapping[str, str], limits: Mapping[str, str]
+) -> Mapping[str, Mapping[str, str]]:
+    if not requests and not limits:
+        return base
+    asked = {**base.get("requests", {}), **requests}
+    for name, limit in limits.items():
+        # A small limit is not to fail for a request that nobody made: without one, Kubernetes takes the limit.
+        if name in asked and name not in requests and _amount(name, asked[name]) > _amount(name, limit):
+            del asked[name]
+    merged = {"requests": asked, "limits": {**base.get("limits", {}), **limits}}
+    return {kind: amounts for kind, amounts in merged.items() if amounts}
+
+
+def _amount(name: str, text: str) -> Decimal:
+    return parse_quantity(text, what=f"amount of {name}")
 
 
 def _merge_registries(base: Mapping[str, RegistrySettings], change: Mapping[str, RegistrySettings]) -> dict[str, RegistrySettings]:
