@@ -63,13 +63,17 @@ class DaemonInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
-    """One entry of the daemon's build history; `completed` is None while it runs. Times are seconds since the epoch."""
+    """One entry of the daemon's build history; `completed` is None while it runs. Times are seconds since the epoch.
+
+    `images` are the names that its exporters were given.
+    """
 
     ref: str
     frontend_attrs: dict[str, str]
     created: float
     completed: float | None
     error: str
+    images: tuple[str, ...] = ()
 
 
 class BuildkitClient:
@@ -120,6 +124,16 @@ class BuildkitClient:
                 call.cancel()
                 raise ConnectionLost(f"blob {digest} in the builder's content store is longer than {limit} bytes")
         return bytes(data)
+
+    async def disk_usage(self, request: control_pb2.DiskUsageRequest, *, deadline: float) -> list[control_pb2.UsageRecord]:
+        """List what the daemon's cache holds. Raises RpcFailure for a filter that the daemon does not understand, ConnectionLost."""
+        answer = await self._unary(_CONTROL + "DiskUsage", request, control_pb2.DiskUsageResponse, deadline=deadline, raw=True)
+        return list(answer.record)
+
+    async def prune(self, request: control_pb2.PruneRequest, *, deadline: float) -> list[control_pb2.UsageRecord]:
+        """Delete from the daemon's cache and return what went. Raises as `disk_usage`; what has gone by then is gone."""
+        call = self._stream(_CONTROL + "Prune", control_pb2.UsageRecord)(request, timeout=deadline)
+        return [record async for record in self._messages(call, "Prune", raw=True)]
 
     async def healthy(self, *, deadline: float = 15.0) -> None:
         """Ask the daemon's health. Raises ConnectionLost without an answer in `deadline` seconds."""
@@ -301,4 +315,5 @@ def _record(record: control_pb2.BuildHistoryRecord) -> BuildRecord:
         created=record.CreatedAt.ToNanoseconds() / 1e9,
         completed=record.CompletedAt.ToNanoseconds() / 1e9 if record.HasField("CompletedAt") else None,
         error=record.error.message,
+        images=tuple(name for exporter in record.Exporters for name in exporter.Attrs.get("name", "").split(",") if name),
     )
