@@ -24,11 +24,18 @@ async def connected(flags: KubeFlags) -> AsyncIterator[KubeClient]:
 
 @asynccontextmanager
 async def connected_for(request: BuildRequest, flags: KubeFlags) -> AsyncIterator[KubeClient | None]:
-    """As `connected`, by the context that a pod's address names; None where `request` needs no cluster: a daemon elsewhere, no secret."""
-    address = parse_address(request.builder)
+    """As `connected_to` for the builder of `request`; a secret that it names needs a cluster in any case."""
+    async with connected_to(request.builder, flags, needed=bool(request.registry_secrets)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected_to(builder: str, flags: KubeFlags, *, needed: bool = False) -> AsyncIterator[KubeClient | None]:
+    """As `connected`, by the context that a pod's address names; None for a daemon outside a cluster, unless one is `needed`."""
+    address = parse_address(builder)
     if isinstance(address, KubePodAddress):
         flags = replace(flags, context=address.context or flags.context, namespace=address.namespace or flags.namespace)
-    elif address is not None and not request.registry_secrets:
+    elif address is not None and not needed:
         yield None
         return
     async with connected(flags) as client:

@@ -1,0 +1,109 @@
+"""One question to every daemon of a builder, at once: what listing, deleting and examining share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.daemons import Link, dialed_link, open_link
+from kubectl_build.errors import BuilderNotReady, ClusterError, ConnectionLost, KubectlBuildError
+from kubectl_build.model.events import Sink
+from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
+from kubectl_build.transport.dial import address_dialer
+from kubectl_build.transport.pod import PodAddress, daemon_dialer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One daemon of a builder: `name` is its pod's or its address; `pool` and `node` are "" where they are not known.
+
+    Entering what `open` returns connects to it, and raises BuilderNotReady for a pod that is not ready.
+    """
+
+    name: str
+    pool: str = ""
+    node: str = ""
+    open: Callable[[], AbstractAsyncContextManager[Link]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Generic[T]):
+    """What one daemon answered; an `error` stands for one that did not."""
+
+    member: Member
+    answer: T | None = None
+    error: KubectlBuildError | None = None
+
+
+async def find_members(name: str, kube: KubeClient | None, *, emit: Sink) -> tuple[Member, ...]:
+    """The daemons of builder `name`, or the one at the address that it is; `kube` is None only for an address outside a cluster.
+
+    Raises ClusterError for a builder that is not there or has no pod, UsageError for an address that is malformed.
+    """
+    address = parse_address(name)
+    if address is not None:
+        return (_addressed(address, kube),)
+    assert kube is not None, "a builder that has a name is in a cluster"
+    builder = await find_builder(kube, name, emit=emit)
+    if builder is None:
+        raise ClusterError(
+            f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces"
+        )
+    members = members_of(builder, kube)
+    if not members:
+        raise ClusterError(f'builder "{name}" has no running pod', hint=f"start it: kubectl buildkit inspect {name} --bootstrap")
+    return members
+
+
+def members_of(builder: Builder, kube: KubeClient) -> tuple[Member, ...]:
+    """The daemons of all pools. A pod that is terminating counts as gone."""
+    pods = [pod for pod in builder.pods if not pod.terminating]
+    return tuple(Member(name=p.name, pool=p.architecture, node=p.node, open=partial(_ready_link, kube, p)) for p in pods)
+
+
+async def ask_each(
+    members: Sequence[Member], question: Callable[[Link], Awaitable[T]], *, deadline: float, doing: str
+) -> tuple[Reply[T], ...]:
+    """Connect to every daemon and await `question`, all at once; one that fails or takes `deadline` seconds does not end the others.
+
+    `doing` names the question where time runs out.
+    """
+
+    async def ask(member: Member) -> Reply[T]:
+        try:
+            async with asyncio.timeout(deadline), member.open() as link:
+                return Reply(member=member, answer=await question(link))
+        except TimeoutError:
+            return Reply(member=member, error=ConnectionLost(f"{doing} took longer than {deadline:.0f} s"))
+        except KubectlBuildError as error:
+            return Reply(member=member, error=error)
+
+    return tuple(await asyncio.gather(*map(ask, members)))
+
+
+@asynccontextmanager
+async def _ready_link(kube: KubeClient, pod: PodInfo) -> AsyncIterator[Link]:
+    if not pod.ready:
+        raise BuilderNotReady(f"pod {pod.name} is not ready", hint="see: kubectl buildkit doctor")
+    async with open_link(kube, pod) as link:
+        yield link
+
+
+def _addressed(address: DaemonAddress, kube: KubeClient | None) -> Member:
+    pod = None
+    if isinstance(address, KubePodAddress):
+        assert kube is not None, "an address of a pod comes with its cluster"
+        pod = PodAddress(namespace=address.namespace or kube.namespace, name=address.pod, container=address.container)
+        dial = daemon_dialer(kube, pod)
+    else:
+        dial = address_dialer(address)
+    return Member(name=pod.name if pod else str(address), open=partial(dialed_link, dial, name=str(address), pod=pod))
