@@ -70,6 +70,12 @@ _RUNC = Module(
     versions={"main.version": layout.RUNC_VERSION[1:]},
 )
 _COREDNS = Module(name="coredns", version=layout.COREDNS_VERSION, packages=(".",), takes="about 1 minute")
+_ROOTLESSKIT = Module(
+    name="rootlesskit",
+    version=layout.ROOTLESSKIT_VERSION,
+    packages=("github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit",),
+    takes="about 1 minute",
+)
 
 
 def _go(module: Module, program: str) -> Callable[[], Path]:
@@ -101,6 +107,7 @@ _MAKERS: dict[str, Callable[[], Path]] = {
     **{name: _go(_CONTAINERD, name) for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
     "containerd-arm64": _go(_CONTAINERD_ARM64, "containerd"),
     "coredns": _go(_COREDNS, "coredns"),
+    "rootlesskit": _go(_ROOTLESSKIT, "rootlesskit"),
     "etcd": _deb("etcd-server", "usr/bin/etcd"),
     "docker-registry": _deb("docker-registry", "usr/bin/docker-registry"),
     "skopeo": _deb("skopeo", "usr/bin/skopeo"),

@@ -27,7 +27,12 @@ _PAUSE = Recipe(name="pause", make=nodes.make_pause, sources=["layout.py", "imag
 _MIRRORED = (
     Recipe(name="golang", make=golang.make, sources=["images/golang.py", _ROOTFS, _PROGRAMS], uses_go=True),
     Recipe(name="dockerfile", make=buildkit.make_frontend, sources=["images/buildkit.py", _PROGRAMS, *_MODULE], uses_go=True),
-    Recipe(name="buildkit", make=buildkit.make_buildkit, sources=["images/buildkit.py", "images/git.py", _ROOTFS], tools=buildkit.TOOLS),
+    Recipe(
+        name="buildkit",
+        make=buildkit.make_buildkit,
+        sources=["images/buildkit.py", "images/git.py", "images/linked.py", "images/rootless.py", _ROOTFS],
+        tools=buildkit.TOOLS,
+    ),
     Recipe(name="busybox", make=busybox.make_busybox, sources=[_ROOTFS]),
     Recipe(name="alpine", make=busybox.make_alpine, sources=[_ROOTFS]),
     Recipe(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.cluster import layout as cluster
-from tests.cluster.images import busybox, git, programs
+from tests.cluster.images import busybox, git, programs, rootless
 from tests.cluster.images.layers import Tree
 from tests.cluster.images.oci import Image, Layout, Platform
 from tests.cluster.images.recipe import Kitchen
 
-TOOLS = ("buildkitd", "buildctl", "runc")
+TOOLS = ("buildkitd", "buildctl", "runc", *rootless.TOOLS)
 
 # The node arm64-0 is simulated: it runs amd64 programs as well as its kernel does, which is natively. So its entry of the index has the
 # amd64 daemon, told to call itself arm64. The node's kernel runs the arm64 programs of its RUN steps with the registered QEMU.
@@ -28,21 +28,26 @@ _CHANNELS = {("latest", "1"): (), ("labs", "1-labs"): ("dfrundevice",)}
 
 
 def make_buildkit(kitchen: Kitchen, layout: Layout) -> None:
-    images = []
-    fetching = layout.layer(git.layer())
+    rootful, unprivileged = [], []
+    fetching, mapping = layout.layer(git.layer()), layout.layer(rootless.layer(kitchen))
+    path = f"PATH={busybox.PATH}"
     for architecture in ("amd64", "arm64"):
-        config = {
-            "Env": [f"PATH={busybox.PATH}", "BUILDKIT_SETUP_CGROUPV2_ROOT=1"],
-            "Entrypoint": ["buildkitd"],
-            "Volumes": {"/var/lib/buildkit": {}},
-            "WorkingDir": "/",
-        }
         rootfs = busybox.rootfs(kitchen.packages, "amd64")
         rootfs.file("/etc/ssl/certs/ca-certificates.crt", busybox.ca_certificates(kitchen.packages))
         daemon = _programs(kitchen, simulated=architecture == "arm64")
         layers = [layout.layer(rootfs), fetching, layout.layer(daemon)]
-        images.append(Image(platform=Platform("linux", architecture), layers=layers, config=config))
-    layout.add("docker.io/moby/buildkit", (cluster.BUILDKIT_VERSION,), images)
+        platform = Platform("linux", architecture)
+        config = {
+            "Env": [path, "BUILDKIT_SETUP_CGROUPV2_ROOT=1"],
+            "Entrypoint": ["buildkitd"],
+            "Volumes": {"/var/lib/buildkit": {}},
+            "WorkingDir": "/",
+        }
+        rootful.append(Image(platform=platform, layers=layers, config=config))
+        config = {**rootless.CONFIG, "Env": [path, *rootless.ENVIRONMENT], "WorkingDir": "/"}
+        unprivileged.append(Image(platform=platform, layers=[*layers, mapping], config=config))
+    layout.add("docker.io/moby/buildkit", (cluster.BUILDKIT_VERSION,), rootful)
+    layout.add("docker.io/moby/buildkit", (f"{cluster.BUILDKIT_VERSION}-rootless",), unprivileged)
 
 
 def make_frontend(kitchen: Kitchen, layout: Layout) -> None:
