@@ -13,6 +13,7 @@ from kubectl_build.builder.state import PodInfo
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
@@ -22,9 +23,6 @@ from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
 
 _REASON_SECONDS = 3.0
 """How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
-
-_LOAD_SECONDS = 5.0
-_PROBE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
 
     async def ask(pod: PodInfo) -> int | None:
         try:
-            async with asyncio.timeout(_LOAD_SECONDS):
+            async with asyncio.timeout(deadlines().load):
                 return await active_builds(kube, pod)
         except (KubectlBuildError, TimeoutError):
             return None
@@ -134,7 +132,7 @@ async def has_command(kube: KubeClient, pod: PodAddress, name: str) -> bool:
         pod=pod.name,
         container=pod.container,
         command=["sh", "-c", 'command -v "$0"', name],
-        deadline=_PROBE_SECONDS,
+        deadline=deadlines().command,
     )
     return code == 0
 

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
+from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
@@ -21,6 +21,7 @@ from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link, dialed_link, guarded, has_command, loads, open_link, registry_dial
+from kubectl_build.deadlines import deadlines
 from kubectl_build.held import held
 from kubectl_build.model.events import Sink
 from kubectl_build.model.platform import Platform, native_architecture
@@ -88,7 +89,7 @@ class ClusterPools:
 
     async def ensure(self, pools: Sequence[str]) -> None:
         """As Pools.ensure; creates the builder and its pools when they are missing."""
-        self._pods |= await ensure_pools(self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=READY_SECONDS)
+        self._pods |= await ensure_pools(self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=deadlines().ready)
 
     async def _spec(self) -> BuilderSpec:
         """What the plan has reckoned with, else (the builder is gone since then) as it is now."""

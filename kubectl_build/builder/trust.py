@@ -11,9 +11,8 @@ from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import DialError
-
-_DEADLINE = 10.0
 
 
 async def load_registries(client: KubeClient, builder: Builder, pod: PodInfo) -> Mapping[str, RegistrySettings]:
@@ -31,7 +30,7 @@ async def load_registries(client: KubeClient, builder: Builder, pod: PodInfo) ->
 
 async def _read(client: KubeClient, pod: PodInfo, path: str) -> str:
     code, stdout, stderr = await run(
-        client, namespace=pod.namespace, pod=pod.name, container=names.CONTAINER, command=["cat", path], deadline=_DEADLINE
+        client, namespace=pod.namespace, pod=pod.name, container=names.CONTAINER, command=["cat", path], deadline=deadlines().command
     )
     if code != 0:
         raise DialError(f'"{path}" of pod "{pod.name}" cannot be read: {stderr.decode(errors="replace").strip()}')

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError
 from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.platform import Platform, normalize
@@ -83,40 +84,41 @@ class BuildkitClient:
         self._channel = channel
         self._failure = failure
 
-    async def info(self, *, deadline: float = 20.0) -> DaemonInfo:
-        """Ask version and workers. Raises ConnectionLost after `deadline` seconds."""
+    async def info(self) -> DaemonInfo:
+        """Ask version and workers. Raises ConnectionLost, as every short question without an answer in time."""
+        deadline = deadlines().call
         version = await self._unary(_CONTROL + "Info", control_pb2.InfoRequest(), control_pb2.InfoResponse, deadline=deadline)
         workers = await self._unary(
             _CONTROL + "ListWorkers", control_pb2.ListWorkersRequest(), control_pb2.ListWorkersResponse, deadline=deadline
         )
         return DaemonInfo(version=version.buildkitVersion.version, workers=tuple(_worker(record) for record in workers.record))
 
-    async def history(self, *, active_only: bool = False, deadline: float = 20.0) -> list[BuildRecord]:
+    async def history(self, *, active_only: bool = False) -> list[BuildRecord]:
         """List builds that the daemon remembers or, with `active_only`, runs just now."""
         request = control_pb2.BuildHistoryRequest(ActiveOnly=active_only, EarlyExit=True)
         records = []
-        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadline)
+        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadlines().call)
         async for event in self._messages(call, "ListenBuildHistory"):
             records.append(_record(event.record))
         return records
 
-    async def attestations(self, ref: str, *, deadline: float = 20.0) -> dict[str, list[Descriptor]]:
+    async def attestations(self, ref: str) -> dict[str, list[Descriptor]]:
         """What the history of build `ref` holds of statements about its results, by platform; "" is the platform of a lone result."""
         request = control_pb2.BuildHistoryRequest(Ref=ref, EarlyExit=True)
         found: dict[str, list[Descriptor]] = {}
-        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadline)
+        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadlines().call)
         async for event in self._messages(call, "ListenBuildHistory"):
             results = dict(event.record.Results) or ({"": event.record.Result} if event.record.HasField("Result") else {})
             for platform, result in results.items():
                 found[platform] = [_descriptor(item) for item in result.Attestations]
         return found
 
-    async def read_content(self, digest: str, *, limit: int = 16 << 20, deadline: float = 30.0) -> bytes:
+    async def read_content(self, digest: str, *, limit: int = 16 << 20) -> bytes:
         """Read a whole blob (a manifest or an index) from the daemon's content store. Raises ConnectionLost, also when it is over `limit`
         bytes."""
         data = bytearray()
         call = self._stream(_CONTENT + "Read", content_pb2.ReadContentResponse)(
-            content_pb2.ReadContentRequest(digest=digest), timeout=deadline, metadata=(("containerd-namespace", "buildkit"),)
+            content_pb2.ReadContentRequest(digest=digest), timeout=deadlines().content, metadata=(("containerd-namespace", "buildkit"),)
         )
         async for message in self._messages(call, f"Read of {digest}"):
             data += message.data
@@ -135,11 +137,10 @@ class BuildkitClient:
         call = self._stream(_CONTROL + "Prune", control_pb2.UsageRecord)(request, timeout=deadline)
         return [record async for record in self._messages(call, "Prune", raw=True)]
 
-    async def healthy(self, *, deadline: float = 15.0) -> None:
-        """Ask the daemon's health. Raises ConnectionLost without an answer in `deadline` seconds."""
-        await self._unary(
-            "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse, deadline=deadline
-        )
+    async def healthy(self, *, deadline: float | None = None) -> None:
+        """Ask the daemon's health. Raises ConnectionLost without an answer in `deadline` seconds, by default that of short questions."""
+        limit = deadline or deadlines().call
+        await self._unary("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse, deadline=limit)
 
     async def solve(self, request: control_pb2.SolveRequest) -> dict[str, str]:
         """Run a whole build; returns the exporter response. Has no deadline: a build may take any time; the session watches the link.
@@ -168,21 +169,21 @@ class BuildkitClient:
     async def gateway_ping(self, ref: str) -> gateway_pb2.PongResponse:
         """Ask the gateway of build `ref` for its capabilities; the daemon waits some seconds for the build to be known. Raises
         RpcFailure."""
-        return await self._gateway(ref, "Ping", gateway_pb2.PingRequest(), gateway_pb2.PongResponse, deadline=30.0)
+        return await self._gateway(ref, "Ping", gateway_pb2.PingRequest(), gateway_pb2.PongResponse, deadline=deadlines().content)
 
     async def gateway_solve(self, ref: str, request: gateway_pb2.SolveRequest) -> gateway_pb2.SolveResponse:
         """Run the frontend within build `ref`. Has no deadline: a frontend loads contexts and may be an image of its own. Raises
         RpcFailure."""
         return await self._gateway(ref, "Solve", request, gateway_pb2.SolveResponse, deadline=None)
 
-    async def gateway_read_file(self, ref: str, result: str, path: str, *, limit: int, deadline: float = 30.0) -> bytes:
+    async def gateway_read_file(self, ref: str, result: str, path: str, *, limit: int) -> bytes:
         """Read at most `limit` bytes of a file in what build `ref` has loaded as `result`. Raises RpcFailure."""
         request = gateway_pb2.ReadFileRequest(Ref=result, FilePath=path, Range=gateway_pb2.FileRange(Length=limit))
-        return (await self._gateway(ref, "ReadFile", request, gateway_pb2.ReadFileResponse, deadline=deadline)).Data
+        return (await self._gateway(ref, "ReadFile", request, gateway_pb2.ReadFileResponse, deadline=deadlines().content)).Data
 
     async def gateway_return(self, ref: str, request: gateway_pb2.ReturnRequest) -> None:
         """End the frontend's part of build `ref` with a result or an error."""
-        await self._gateway(ref, "Return", request, gateway_pb2.ReturnResponse, deadline=30.0)
+        await self._gateway(ref, "Return", request, gateway_pb2.ReturnResponse, deadline=deadlines().content)
 
     async def _gateway(self, ref: str, method: str, request: Any, response: type[T], *, deadline: float | None) -> T:
         return await self._unary(_BRIDGE + method, request, response, deadline=deadline, metadata=((_BUILD_ID, ref),), raw=True)
@@ -247,23 +248,21 @@ class RpcFailure(Exception):
 
 
 @asynccontextmanager
-async def connect(
-    target: str, *, failure: Callable[[], KubectlBuildError | None] = lambda: None, deadline: float = 20.0
-) -> AsyncIterator[BuildkitClient]:
+async def connect(target: str, *, failure: Callable[[], KubectlBuildError | None] = lambda: None) -> AsyncIterator[BuildkitClient]:
     """Connect to the daemon at `target` (a gRPC target such as unix:/path) and yield a client once the daemon has answered.
 
-    `failure` tells why the bytes beneath stopped, when the carrier knows (see transport.bridge). Raises DialError when no answer comes
-    within
-    `deadline` seconds.
+    `failure` tells why the bytes beneath stopped, when the carrier knows (see transport.bridge). Raises DialError when no answer comes.
     """
+    # The dialer's own limits are within this one: what it says of a failure is better.
+    limit = deadlines().connect + deadlines().answer
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         client = BuildkitClient(channel, failure)
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(limit):
                 await _first_answer(client, failure)
         except TimeoutError as error:
             raise failure() or DialError(
-                f"the BuildKit daemon did not answer within {deadline:.0f} s", hint="see the pod's log: kubectl logs POD -c buildkitd"
+                f"the BuildKit daemon did not answer within {limit:g} s", hint="see the pod's log: kubectl logs POD -c buildkitd"
             ) from error
         yield client
 

@@ -16,14 +16,12 @@ import grpc.aio
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
 from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.buildkit.status import status_update
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
 from kubectl_build.model.request import CacheEntry
 from kubectl_build.proto import control_pb2, gateway_pb2, pb_pb2, sourcepolicy_pb2
 from kubectl_build.session.session import Session
-
-_SETTLE = 10.0
-"""Seconds that a finished or cancelled build gets to end its status stream: that is how a client knows that the builder has stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,5 +254,5 @@ async def _follow(client: BuildkitClient, ref: str, forward: Callable[[StatusUpd
 
 async def _settle(status: asyncio.Task[None]) -> None:
     """Let the status stream of a finished or cancelled solve end by itself, for some seconds at most."""
-    await asyncio.wait({status}, timeout=_SETTLE)
+    await asyncio.wait({status}, timeout=deadlines().settle)
     status.cancel()

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubectl_build.cli.options.fields import parse_bool
+from kubectl_build.deadlines import deadlines
 
-_SECONDS = 10.0
 """How long one call of git may take. They read a few small files; only BUILDX_GIT_CHECK_DIRTY looks at the whole tree."""
 
 # fmt: off
@@ -93,10 +93,10 @@ def _ask(directory: Path, environ: Mapping[str, str]) -> tuple[str, str, str]:
         command = [program, "-c", "log.showSignature=false", *args]
         try:
             run = subprocess.run(
-                command, cwd=directory, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+                command, cwd=directory, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=deadlines().program, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise _GitFailed(f"git {args[0]} took longer than {_SECONDS:.0f} s") from error
+            raise _GitFailed(f"git {args[0]} took longer than {deadlines().program:g} s") from error
         except OSError as error:
             raise _GitFailed(f"git cannot be run: {error.strerror}") from error
         return run.returncode, os.fsdecode(run.stdout).strip("\n"), os.fsdecode(run.stderr).strip()

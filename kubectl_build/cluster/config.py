@@ -20,7 +20,8 @@ from kubectl_build.cluster.exec_plugin import ExecPlugin, parse_exec
 from kubectl_build.cluster.kubeconfig import Entry, Kubeconfig, load_kubeconfig
 from kubectl_build.cluster.proxy import proxy_for
 from kubectl_build.cluster.tls import TlsSettings
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.deadlines import parse_duration
+from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 
@@ -290,15 +291,8 @@ def _text(entry: Entry, key: str) -> str:
     return value
 
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
 def _duration(value: str | None) -> float | None:
     """Read --request-timeout: seconds as a bare number, or a Go duration (1m30s). 0 means none was asked for, as in kubectl."""
-    if not value:
+    if not value or re.fullmatch(r"0+(ns|us|µs|ms|s|m|h)?", value):
         return None
-    if value.isascii() and value.isdigit():
-        return float(value) or None
-    if not re.fullmatch(r"(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+", value):
-        raise UsageError(f'--request-timeout "{value}" is not a time', hint="write it like 30s, 2m or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d*)?)(ns|us|µs|ms|s|m|h)", value)) or None
+    return parse_duration(value, "--request-timeout")

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubectl_build.cluster.authentication import Authentication, ClientCertificate, bearer
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
 
 _API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
-_DEADLINE = 300.0
 """Seconds for one run: such a program may open a browser and wait for a person."""
 _STDERR_SHOWN = 512
 
@@ -110,10 +110,10 @@ class ExecPlugin:
         except OSError as exc:
             raise ConfigError(f"cannot run {self._name}: {exc.strerror or exc}", hint=spec.install_hint or None) from exc
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(deadlines().login):
                 stdout, stderr = await process.communicate()
         except TimeoutError as exc:
-            raise ConfigError(f"{self._name} did not end within {_DEADLINE:.0f} s") from exc
+            raise ConfigError(f"{self._name} did not end within {deadlines().login:g} s") from exc
         finally:
             if process.returncode is None:
                 process.kill()

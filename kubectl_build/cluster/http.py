@@ -25,12 +25,9 @@ from kubectl_build.cluster.answers import Action, Refusal, error_for
 from kubectl_build.cluster.authentication import Authentication, ClientCertificate
 from kubectl_build.cluster.config import Connection
 from kubectl_build.cluster.tls import ssl_context
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ApiUnreachable
 
-CONNECT_SECONDS = 10.0
-"""For name lookup, TCP and TLS together."""
-_REQUEST_SECONDS = 65.0
-"""A little more than the API server's own --request-timeout, so that its words come first."""
 _RETRIES = 4
 _RETRY_SECONDS = 5.0
 _CLOSE_SECONDS = 1.0
@@ -55,7 +52,7 @@ class ApiTransport:
         self._connection = connection
         self._session = session
         self._contexts: dict[ClientCertificate | None, ssl.SSLContext] = {}
-        self._deadline = connection.request_timeout or _REQUEST_SECONDS
+        self._deadline = connection.request_timeout or deadlines().request
 
     async def request(
         self, method: str, path: str, *, action: Action | None, query: Query = (), body: bytes = b"", content_type: str = "application/json"
@@ -186,7 +183,7 @@ async def open_transport(connection: Connection) -> AsyncIterator[ApiTransport]:
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={hdrs.USER_AGENT: f"kubectl-build/{__version__}", hdrs.ACCEPT: "application/json"},
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, connect=deadlines().connect),
         raise_for_status=_refuse,
     ) as session:
         yield ApiTransport(connection, session)
@@ -241,7 +238,7 @@ def _unreachable(exc: Exception, connection: Connection, deadline: float) -> Api
         case aiohttp.ClientSSLError():
             return ApiUnreachable(f"cannot reach the API server {server}: TLS failed: {_cause(exc)}", hint=hint)
         case aiohttp.ConnectionTimeoutError():
-            return ApiUnreachable(f"cannot reach the API server {server}: no connection within {CONNECT_SECONDS:.0f} s", hint=hint)
+            return ApiUnreachable(f"cannot reach the API server {server}: no connection within {deadlines().connect:g} s", hint=hint)
         case aiohttp.WSServerHandshakeError():
             message = f"the API server {server}, or a proxy before it, makes no WebSocket: {exc.message}"
             return ApiUnreachable(message, hint="check the proxy")

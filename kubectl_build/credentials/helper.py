@@ -7,20 +7,20 @@ import json
 import shutil
 from collections.abc import Mapping
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.credentials import Credentials
 
 _NO_LOGIN = frozenset({"credentials not found in native keychain", "no credentials server URL", "no credentials username"})
 _TOKEN_USER = "<token>"
-_DEADLINE = 30.0
 _LONGEST_QUOTE = 256
 
 
-async def ask_helper(name: str, server: str, *, environ: Mapping[str, str], where: str, deadline: float = _DEADLINE) -> Credentials | None:
+async def ask_helper(name: str, server: str, *, environ: Mapping[str, str], where: str) -> Credentials | None:
     """Ask docker-credential-`name` for the login to `server`, None when it has none.
 
-    `where` says which configuration names the helper. Raises ConfigError when it is missing, fails or does not end within `deadline`
-    seconds; what it wrote on success is in no message.
+    `where` says which configuration names the helper. Raises ConfigError when it is missing, fails or does not end in time; what it wrote
+    on success is in no message.
     """
     program = f"docker-credential-{name}"
     path = shutil.which(program, path=environ.get("PATH"))
@@ -36,10 +36,10 @@ async def ask_helper(name: str, server: str, *, environ: Mapping[str, str], wher
     except OSError as exc:
         raise ConfigError(f'the credential helper "{path}" cannot be started: {exc.strerror}') from exc
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadlines().helper):
             stdout, stderr = await process.communicate(server.encode())
     except TimeoutError:
-        raise ConfigError(f'the credential helper "{program}" gave no login for {server} within {deadline:.0f} s') from None
+        raise ConfigError(f'the credential helper "{program}" gave no login for {server} within {deadlines().helper:g} s') from None
     finally:
         if process.returncode is None:
             process.kill()

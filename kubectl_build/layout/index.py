@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.layout.store import unreadable, unwritable
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX
@@ -31,7 +32,6 @@ INDEX_FILE: Final = "index.json"
 LAYOUT_FILE: Final = "oci-layout"
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
-_LOCK_SECONDS = 30.0
 _LOCK_RETRY = 0.02
 _NO_LOCKS = (errno.EPERM, errno.EACCES, errno.EROFS)
 
@@ -148,10 +148,10 @@ def _replace(path: Path, data: bytes) -> None:
 def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     """Hold the lock of the layout at `path`; a reader goes without where it may not make the file. Raises OSError, UsageError."""
     lock = path / f"{INDEX_FILE}.lock"
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + deadlines().lock
     while (descriptor := _try_lock(lock, exclusive=exclusive)) is None:
         if time.monotonic() > deadline:
-            raise UsageError(f'"{lock}" has been held by another program for {_LOCK_SECONDS:.0f} s', hint=f'remove "{lock}" if none runs')
+            raise UsageError(f'"{lock}" has been held by another program for {deadlines().lock:g} s', hint=f'remove "{lock}" if none runs')
         time.sleep(_LOCK_RETRY)
     try:
         yield

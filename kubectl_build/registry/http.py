@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.registry.failures import Broken, NoTls, Refused, converted
@@ -25,10 +26,6 @@ MAX_BODY = 4 * 1024 * 1024
 
 CHUNK = 256 * 1024
 """Bytes of a stream that are held at once."""
-
-_DEADLINE = 10.0
-_STALL = 60.0
-"""Seconds that a stream may make no progress: storage behind a registry takes its time to take over a large blob."""
 
 _AT_ONCE = 8
 """Short requests under way. Those for an index of a hundred images need not all have a connection, which through a pod is an exec each."""
@@ -90,7 +87,7 @@ class Http:
     async def send(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | Upload | None = None, form: bool = False
     ) -> Response:
-        """Make one request (each try within 10 s) and return its answer, whatever its status, but follow no redirect.
+        """Make one request (each try in time) and return its answer, whatever its status, but follow no redirect.
 
         An Upload is tried once, since half of it may have been taken, and may take as long as it moves. Raises RegistryError when there is
         no answer; NoTls and Refused where only another scheme may help; Broken when the connection ended early; what `open` raises.
@@ -115,8 +112,8 @@ class Http:
             opened: list[aiohttp.ClientResponse] = []
 
             async def once() -> Response:
-                with self._convert(link, url, _DEADLINE):
-                    async with asyncio.timeout(_DEADLINE):
+                with self._convert(link, url, deadlines().registry):
+                    async with asyncio.timeout(deadlines().registry):
                         request = link.session.request("GET", url, headers=_headers(headers), allow_redirects=False)
                         answer = await request
                         if answer.status == 200:
@@ -132,8 +129,8 @@ class Http:
     async def _chunks(self, link: Link, url: URL, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         iterator = answer.content.iter_chunked(CHUNK)
         while True:
-            with self._convert(link, url, _STALL):
-                async with asyncio.timeout(_STALL):
+            with self._convert(link, url, deadlines().transfer):
+                async with asyncio.timeout(deadlines().transfer):
                     chunk = await anext(iterator, b"")
             if not chunk:
                 return
@@ -178,8 +175,8 @@ class Http:
             self._emit(Note(text=text, level="wait"))
 
     async def _once(self, link: Link, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Response:
-        with self._convert(link, url, _DEADLINE):
-            async with asyncio.timeout(_DEADLINE):
+        with self._convert(link, url, deadlines().registry):
+            async with asyncio.timeout(deadlines().registry):
                 async with link.session.request(method, url, headers=headers, data=body, allow_redirects=False) as answer:
                     return _response(answer, await _read(answer), url)
 
@@ -189,8 +186,8 @@ class Http:
             async with asyncio.TaskGroup() as group:
                 sending = _Sending(body)
                 producing = group.create_task(sending.produce(), name=f"{method} {url.host}")
-                with self._convert(link, url, _STALL):
-                    async with asyncio.timeout(_STALL) as limit:
+                with self._convert(link, url, deadlines().transfer):
+                    async with asyncio.timeout(deadlines().transfer) as limit:
                         sending.limit = limit
                         async with link.session.request(method, url, headers=headers, data=sending, allow_redirects=False) as answer:
                             response = _response(answer, await _read(answer), url)
@@ -240,7 +237,7 @@ class _Sending:
     def _moved(self) -> None:
         with suppress(RuntimeError):  # the time is up already
             if self.limit is not None:
-                self.limit.reschedule(asyncio.get_running_loop().time() + _STALL)
+                self.limit.reschedule(asyncio.get_running_loop().time() + deadlines().transfer)
 
 
 @asynccontextmanager

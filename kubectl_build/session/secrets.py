@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.model.inputs import Secret
 from kubectl_build.proto.secrets_pb2 import GetSecretRequest, GetSecretResponse
@@ -22,7 +23,6 @@ from kubectl_build.session.threads import in_thread
 MAX_SECRET: Final = 500 * 1024
 """Bytes that a secret may have (BuildKit, session/secrets/secretsprovider)."""
 
-_PIPE_LIMIT: Final = 30.0
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -112,11 +112,11 @@ async def _read_pipe(id: str, path: Path) -> bytes:
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     value = bytearray()
     try:
-        async with asyncio.timeout(_PIPE_LIMIT):
+        async with asyncio.timeout(deadlines().helper):
             while len(value) <= MAX_SECRET and (data := await reader.read(MAX_SECRET)):
                 value += data
     except TimeoutError as exc:
-        raise UsageError(f'secret "{id}" cannot be read: the pipe "{path}" did not end within {_PIPE_LIMIT:.0f} s') from exc
+        raise UsageError(f'secret "{id}" cannot be read: the pipe "{path}" did not end within {deadlines().helper:g} s') from exc
     finally:
         transport.close()
     return bytes(value)

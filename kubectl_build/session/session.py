@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError
 from kubectl_build.model.stream import ByteStream
 from kubectl_build.session.connection import Connection
@@ -16,12 +17,6 @@ from kubectl_build.session.stream import ServerStream
 
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = frame(b"\x08\x01")  # grpc.health.v1.HealthCheckResponse{status: SERVING}
-
-HEALTH_LIMIT: Final = 15.0
-"""Seconds without a Health check after which the link is lost. The daemon checks every 5 s (BuildKit, session/grpc.go)."""
-
-WRITE_LIMIT: Final = 60.0
-"""Seconds that one write may take. The daemon gives a session up that does not answer for about 40."""
 
 _TICK: Final = 1.0
 
@@ -51,7 +46,7 @@ class Session:
     async def serve(self, pipe: ByteStream) -> None:
         """Answer the daemon until it ends the pipe. The pipe stays the caller's, who closes it.
 
-        Raises ConnectionLost when the pipe breaks or no Health check has come for HEALTH_LIMIT after our last answer has left,
+        Raises ConnectionLost when the pipe breaks or no Health check has come for `deadlines().health` after our last answer has left,
         ProtocolError when the daemon breaks HTTP/2. Cancelling it cancels the calls in progress.
         """
         server = _Server(self, self._methods, pipe)
@@ -107,21 +102,22 @@ class _Server:
 
     async def _send(self, data: bytes) -> None:
         try:
-            async with asyncio.timeout(WRITE_LIMIT):
+            async with asyncio.timeout(deadlines().transfer):
                 await self._pipe.send(data)
         except TimeoutError as exc:
-            raise ConnectionLost(f"the builder has taken no data for {WRITE_LIMIT:.0f} s") from exc
+            raise ConnectionLost(f"the builder has taken no data for {deadlines().transfer:g} s") from exc
 
     async def _watch(self) -> None:
         """Count the seconds of silence. Ours do not count: after a pause of this process what the daemon sent meanwhile is still unread."""
         loop = asyncio.get_running_loop()
-        while self._silence < HEALTH_LIMIT:
+        limit = deadlines().health
+        while self._silence < limit:
             before = loop.time()
             await asyncio.sleep(_TICK)
             if self._health_asked == self._health_answered:
                 self._silence += min(loop.time() - before, 2 * _TICK)
         raise ConnectionLost(
-            f"the builder has not asked for this client's health for {HEALTH_LIMIT:.0f} s, although it does so every 5 s",
+            f"the builder has not asked for this client's health for {limit:g} s, although it does so every 5 s",
             hint="the network or the builder's pod may be gone; run the same command again: finished steps are cached",
         )
 

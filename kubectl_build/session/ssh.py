@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ProtocolError
 from kubectl_build.proto.ssh_pb2 import BytesMessage, CheckAgentRequest, CheckAgentResponse
 from kubectl_build.session.agent_protocol import FAILURE, MessageCutter, may_pass
@@ -20,7 +21,6 @@ from kubectl_build.session.stream import ServerStream
 
 _DEFAULT_ID: Final = "default"
 _CONNECT_LIMIT: Final = 2.0
-_ANSWER_LIMIT: Final = 120.0
 """Seconds for one answer of an agent, which may ask its user for a touch or a password before it signs."""
 
 _READ_SIZE: Final = 32 << 10
@@ -72,14 +72,14 @@ class _Agent:
     async def ask(self, request: bytes) -> bytes:
         """Return the agent's whole answer; FAILURE when it has hung up. Raises RpcError when it does not answer."""
         try:
-            async with asyncio.timeout(_ANSWER_LIMIT):
+            async with asyncio.timeout(deadlines().agent):
                 self._writer.write(request)
                 await self._writer.drain()
                 while data := await self._reader.read(_READ_SIZE):
                     if answers := self._answers.feed(data):
                         return answers[0]
         except TimeoutError as exc:
-            raise RpcError(UNKNOWN, f'the ssh agent at "{self._socket}" has not answered for {_ANSWER_LIMIT:.0f} s') from exc
+            raise RpcError(UNKNOWN, f'the ssh agent at "{self._socket}" has not answered for {deadlines().agent:g} s') from exc
         except OSError:
             return FAILURE
         return FAILURE

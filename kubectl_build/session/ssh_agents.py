@@ -18,12 +18,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.inputs import SshAgent
 from kubectl_build.session.ssh import SshForward
 from kubectl_build.session.threads import in_thread
 
-_DEADLINE: Final = 10.0
 _MAX_KEY: Final = 100 * 1024  # as BuildKit, sshprovider
 _NEW_FORMAT: Final = b"openssh-key-v1\0"
 # The shell stays as long as our end of its stdin, so the agent, which watches its parent, does not outlive this process by much even
@@ -179,13 +179,13 @@ async def _started(id: str, process: asyncio.subprocess.Process) -> int:
     """Wait until an agent listens, which it does before it runs its command. Returns its process id."""
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(_DEADLINE):
+        async with asyncio.timeout(deadlines().program):
             line = await process.stdout.readline()
             if line.strip().isdigit():
                 return int(line)
             _, said = await process.communicate()
     except TimeoutError as exc:
-        raise ConfigError(f'the ssh-agent for --ssh "{id}" did not start within {_DEADLINE:.0f} s') from exc
+        raise ConfigError(f'the ssh-agent for --ssh "{id}" did not start within {deadlines().program:g} s') from exc
     raise ConfigError(f'the ssh-agent for --ssh "{id}" did not start: {_last_line(said)}')
 
 
@@ -207,10 +207,10 @@ async def _add_key(id: str, socket: Path, path: Path) -> None:
         start_new_session=True,  # without a terminal, so that it cannot ask for a passphrase
     )
     try:
-        async with asyncio.timeout(_DEADLINE):
+        async with asyncio.timeout(deadlines().program):
             _, said = await process.communicate(b"\n".join(lines) + b"\n")
     except TimeoutError as exc:
-        raise UsageError(f'--ssh "{id}": ssh-add did not take the key "{path}" within {_DEADLINE:.0f} s') from exc
+        raise UsageError(f'--ssh "{id}": ssh-add did not take the key "{path}" within {deadlines().program:g} s') from exc
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, DialError
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.addresses import TcpAddress, UnixAddress
 from kubectl_build.transport.sockets import tcp_direct_dialer, unix_dialer
 
-_ANSWER_SECONDS = 15.0
 _FRAME_HEADER = 9
 _SETTINGS = 4
 _TLS_ALERT = 0x15
@@ -50,10 +50,10 @@ class _Http2Stream:
         if self._begun:
             return await self._stream.receive()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(deadlines().answer):
                 data = await self._first_frame()
         except TimeoutError as exc:
-            raise DialError(f"{self._where} took the connection, but did not answer within {_ANSWER_SECONDS:.0f} s") from exc
+            raise DialError(f"{self._where} took the connection, but did not answer within {deadlines().answer:g} s") from exc
         self._begun = True
         return data
 

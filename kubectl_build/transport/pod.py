@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import ExecStream, open_exec
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import DialError
 from kubectl_build.model.stream import ByteStream, Dialer
-
-_ANSWER_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +31,11 @@ def daemon_dialer(client: KubeClient, pod: PodAddress) -> Dialer:
     async def dial() -> ByteStream:
         stream = await _exec(client, pod, ["buildctl", "dial-stdio"])
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(deadlines().answer):
                 await stream.started()
         except TimeoutError as exc:
             await stream.aclose()
-            raise DialError(f'the daemon in pod "{pod.name}" did not answer within {_ANSWER_SECONDS:.0f} s') from exc
+            raise DialError(f'the daemon in pod "{pod.name}" did not answer within {deadlines().answer:g} s') from exc
         except BaseException:
             await stream.aclose()
             raise

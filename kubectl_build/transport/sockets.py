@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, DialError
 from kubectl_build.model.stream import ByteStream, Dialer
 
 CHUNK = 256 * 1024
 """How much is taken from a socket at once: large enough that Python's cost for a chunk does not count."""
-
-_CONNECT_SECONDS = 10.0
 
 
 class SocketStream:
@@ -98,7 +97,7 @@ async def connected_socket(host: str, port: int) -> socket.socket:
     """Connect to host:port, trying each of its addresses in turn. Raises DialError. The caller owns the socket, which does not block."""
     where = f"{host}:{port}"
     try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        async with asyncio.timeout(deadlines().connect):
             addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as exc:
         raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({_words(exc)})') from exc
@@ -117,7 +116,7 @@ async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> s
         sock.setblocking(False)
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        async with asyncio.timeout(deadlines().connect):
             await asyncio.get_running_loop().sock_connect(sock, address)
     except (OSError, TimeoutError) as exc:
         sock.close()
@@ -130,7 +129,7 @@ async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> s
 
 def _words(exc: Exception) -> str:
     if isinstance(exc, TimeoutError) and not exc.args:
-        return f"no answer within {_CONNECT_SECONDS:.0f} s"
+        return f"no answer within {deadlines().connect:g} s"
     if isinstance(exc, socket.gaierror):
         return str(exc.strerror).lower()
     return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else str(exc)

@@ -8,12 +8,12 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, DialError, UsageError
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.addresses import TlsFiles
 from kubectl_build.transport.sockets import CHUNK, connected_socket
 
-_HANDSHAKE_SECONDS = 10.0
 _CLOSE_SECONDS = 1.0
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
 """What is in OpenSSL's names of the alerts by which a server refuses a client's certificate, or the lack of one."""
@@ -84,12 +84,12 @@ def tls_dialer(host: str, port: int, files: TlsFiles) -> Dialer:
     async def dial() -> ByteStream:
         sock = await connected_socket(host, port)
         try:
-            async with asyncio.timeout(_HANDSHAKE_SECONDS):
+            async with asyncio.timeout(deadlines().connect):
                 reader, writer = await asyncio.open_connection(
                     sock=sock, ssl=context, server_hostname=files.server_name or host, limit=CHUNK
                 )
         except TimeoutError as exc:
-            raise DialError(f"{where} did not finish the TLS handshake within {_HANDSHAKE_SECONDS:.0f} s") from exc
+            raise DialError(f"{where} did not finish the TLS handshake within {deadlines().connect:g} s") from exc
         except ssl.SSLError as exc:
             raise _refused(exc, where, files) from exc
         except OSError as exc:

@@ -14,7 +14,6 @@ import pytest
 
 from kubectl_build.buildkit import Output, OutputType, open_daemon
 from kubectl_build.errors import DialError, UsageError
-from kubectl_build.transport import dial
 from tests.fakes.certificates import Certificates, make_certificates
 from tests.integration.buildkitd import running_buildkitd
 
@@ -230,7 +229,7 @@ async def test_server_that_hangs_up_is_told() -> None:
 
 
 async def test_server_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "answer=500ms")
     ended = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -192,7 +192,7 @@ async def test_plugin_that_cannot_be_executed_says_why(program: Program) -> None
 
 
 async def test_plugin_that_does_not_end_is_stopped(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubectl_build.cluster.exec_plugin._DEADLINE", 0.2)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "login=200ms")
     program.path.write_text("#!/bin/sh\nexec sleep 60\n")
 
     with pytest.raises(ConfigError, match=r"did not end within"):

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from kubectl_build.errors import UsageError
-from kubectl_build.layout import index as module
 from kubectl_build.layout.index import EntryName, find_entry, image_name, put_entry, read_index, tag_name
 from kubectl_build.model.json import JsonObject
 
@@ -122,7 +121,7 @@ def test_writers_in_several_processes_lose_no_entry(tmp_path: Path) -> None:
 
 
 def test_lock_that_is_held_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "lock=1ms")
     with (tmp_path / "index.json.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=r"index.json.lock\" has been held by another program") as caught:

@@ -216,7 +216,7 @@ async def test_end_of_the_pipe_cancels_what_is_in_progress() -> None:
 
 
 async def test_silence_of_the_daemon_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "HEALTH_LIMIT", 0.05)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=50ms")
     monkeypatch.setattr(session_module, "_TICK", 0.01)
     ours, _ = pipe_pair()
 
@@ -225,7 +225,7 @@ async def test_silence_of_the_daemon_is_a_lost_connection(monkeypatch: pytest.Mo
 
 
 async def test_write_that_is_not_taken_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "WRITE_LIMIT", 0.05)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "transfer=50ms")
     ours, _ = pipe_pair()
     for _ in range(2):
         await ours.send(b"fills the pipe")

@@ -301,11 +301,11 @@ async def test_connection_that_the_step_gives_up_is_ended_at_the_agent(tmp_path:
 
 
 async def test_agent_that_does_not_answer_is_told_to_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubectl_build.session.ssh._ANSWER_LIMIT", 0.01)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "agent=10ms")
     session = Session(shared_key="", attachables=[SshForward({"default": tmp_path / "agent"})])
     async with _silent_agent(tmp_path / "agent"), served(session) as peer:
         call = await _connect(peer)
         await peer.send(call, BytesMessage(data=_LIST).SerializeToString())
         status = await peer.finished(call)
 
-    assert status == (UNKNOWN, f'the ssh agent at "{tmp_path}/agent" has not answered for 0 s')
+    assert status == (UNKNOWN, f'the ssh agent at "{tmp_path}/agent" has not answered for 0.01 s')
