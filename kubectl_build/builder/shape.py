@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kubectl_build.builder.names import LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME
+from kubectl_build.errors import UsageError
 from kubectl_build.model.json import JsonObject
+
+OWN_PREFIX = "kubectl-build/"
+"""Of the labels and annotations by which builders are found and compared."""
+_OWN_LABELS = (LABEL_NAME, LABEL_INSTANCE, LABEL_MANAGED_BY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,13 @@ class PodShape:
     grace_seconds: int | None = None
     template: JsonObject = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a label or annotation that is ours to set, and for a grace period below zero."""
+        check_own_names("label", self.labels)
+        check_own_names("annotation", self.annotations)
+        if self.grace_seconds is not None and self.grace_seconds < 0:
+            raise UsageError(f'grace period "{self.grace_seconds}" is not valid: it is below zero')
+
     def over(self, other: PodShape) -> PodShape:
         """This shape, with that of `other` where this one says nothing. What is by name (selector, annotations, labels) is joined."""
         return PodShape(
@@ -49,3 +62,10 @@ class PodShape:
             grace_seconds=other.grace_seconds if self.grace_seconds is None else self.grace_seconds,
             template=self.template or other.template,
         )
+
+
+def check_own_names(kind: str, given: Mapping[str, str]) -> None:
+    """Raise UsageError for a name in `given` (labels or annotations, as `kind` says) by which builders are found."""
+    for name in given:
+        if name in _OWN_LABELS or name.startswith(OWN_PREFIX):
+            raise UsageError(f'{kind} "{name}" is set by kubectl-build itself: builders are found by it', hint="choose another name")

@@ -74,7 +74,7 @@ class BuilderSpec:
     resources: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_RESOURCES)
     env: Mapping[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
-    cache: CacheVolume = CacheVolume()
+    cache: CacheVolume = field(default_factory=CacheVolume)
     pod: PodShape = field(default_factory=PodShape)
     idle_seconds: int | None = None
     buildkitd_flags: tuple[str, ...] = ()

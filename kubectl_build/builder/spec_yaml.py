@@ -11,8 +11,13 @@ from typing import Any
 
 import yaml
 
+from kubectl_build.builder.amounts import format_seconds
 from kubectl_build.builder.buildkitd_config import parse_buildkitd_config
-from kubectl_build.builder.spec import SECURITY_LEVELS, BuilderSpec, ClientFile, RegistrySettings, SpecChange
+from kubectl_build.builder.daemon_flags import check_daemon_flags
+from kubectl_build.builder.reader import Reader, quote
+from kubectl_build.builder.shape_yaml import SHAPE_NAMES, dump_cache, dump_shape, read_cache, read_shape
+from kubectl_build.builder.spec import SECURITY_LEVELS, BuilderSpec, ClientFile, RegistrySettings, SpecChange, check_entitlement
+from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.platform import Platform, parse_platforms
 
@@ -28,7 +33,7 @@ def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
 
     `recorded` is for the builder's own, which also lists its client files. Raises ConfigError.
     """
-    reader = _Reader(source)
+    reader = _Reader(f"{KEY} of {source}")
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as exc:
@@ -39,12 +44,12 @@ def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
     known = {**_FIELDS, **(_RECORDED_FIELDS if recorded else {})}
     arguments: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in known:
-            raise reader.error(f'the name "{name}" is not known', hint="known names: " + ", ".join(sorted(_FIELDS)))
-        if value is None:
-            continue
-        attribute, parse = known[name]
-        arguments[attribute] = parse(reader, name, value)
+        if name not in known and name not in SHAPE_NAMES:
+            raise reader.error(f'the name "{name}" is not known', hint="known names: " + ", ".join(sorted([*_FIELDS, *SHAPE_NAMES])))
+        if value is not None and name in known:
+            attribute, parse = known[name]
+            arguments[attribute] = parse(reader, name, value)
+    arguments["pod"] = read_shape(reader, values)
     return _settle(arguments, source)
 
 
@@ -70,6 +75,15 @@ def dump_spec(spec: BuilderSpec) -> str:
     document["resources"] = {key: dict(values) for key, values in spec.resources.items()}
     if spec.env:
         document["env"] = dict(spec.env)
+    if spec.allow:
+        document["allow"] = list(spec.allow)
+    if spec.cache != CacheVolume():
+        document["cache"] = dump_cache(spec.cache)
+    document.update(dump_shape(spec.pod))
+    if spec.idle_seconds:
+        document["idleTimeout"] = format_seconds(spec.idle_seconds)
+    if spec.buildkitd_flags:
+        document["buildkitdFlags"] = list(spec.buildkitd_flags)
     if spec.qemu_install:
         document["qemuInstall"] = True
         document["qemuImage"] = spec.qemu_image
@@ -117,44 +131,8 @@ def dump_yaml(document: object) -> str:
     return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True))
 
 
-class _Reader:
-    """Checks kinds of values and makes the errors of one source."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def error(self, problem: str, *, hint: str | None = None) -> ConfigError:
-        return ConfigError(f"{KEY} of {self._source} is not valid: {problem}", hint=hint)
-
-    def mapping(self, name: str, value: object) -> dict[str, Any]:
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise self.error(f'"{name}" must map names to values, not {_quote(value)}')
-        return value
-
-    def text(self, name: str, value: object) -> str:
-        if not isinstance(value, str) or not value:
-            raise self.error(f'"{name}" must be text, not {_quote(value)}')
-        return value
-
-    def any_text(self, name: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise self.error(f'"{name}" must be text, not {_quote(value)}')
-        return value
-
-    def text_or_number(self, name: str, value: object) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise self.error(f'"{name}" must be text or a number, not {_quote(value)}')
-        return str(value)
-
-    def flag(self, name: str, value: object) -> bool:
-        if not isinstance(value, bool):
-            raise self.error(f'"{name}" must be true or false, not {_quote(value)}')
-        return value
-
-    def texts(self, name: str, value: object) -> tuple[str, ...]:
-        if not isinstance(value, list):
-            raise self.error(f'"{name}" must be a list of texts, not {_quote(value)}')
-        return tuple(self.text(name, item) for item in value)
+class _Reader(Reader):
+    """Reads the values of a builder.yaml."""
 
     def security(self, name: str, value: object) -> str:
         level = self.text(name, value)
@@ -164,7 +142,7 @@ class _Reader:
 
     def replicas(self, name: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(f'"{name}" must be a number from 1, not {_quote(value)}')
+            raise self.error(f'"{name}" must be a number from 1, not {quote(value)}')
         return value
 
     def platforms(self, name: str, value: object) -> tuple[Platform, ...]:
@@ -172,7 +150,7 @@ class _Reader:
         try:
             return parse_platforms(texts)
         except UsageError as exc:
-            raise self.error(exc.message, hint=exc.hint) from exc
+            raise self.refused(exc) from exc
 
     def resources(self, name: str, value: object) -> dict[str, dict[str, str]]:
         result: dict[str, dict[str, str]] = {}
@@ -190,6 +168,23 @@ class _Reader:
                 raise self.error(f'"{name}" has "{key}", which is not the name of an environment variable')
         return {key: self.text_or_number(f"{name}.{key}", item) for key, item in pairs.items()}
 
+    def entitlements(self, name: str, value: object) -> tuple[str, ...]:
+        rights = self.texts(name, value)
+        try:
+            for right in rights:
+                check_entitlement(right)
+        except UsageError as exc:
+            raise self.refused(exc) from exc
+        return rights
+
+    def buildkitd_flags(self, name: str, value: object) -> tuple[str, ...]:
+        flags = self.texts(name, value)
+        try:
+            check_daemon_flags(flags)
+        except UsageError as exc:
+            raise self.refused(exc) from exc
+        return flags
+
     def registries(self, name: str, value: object) -> dict[str, RegistrySettings]:
         return {host: self._registry(f"{name}.{host}", item) for host, item in self.mapping(name, value).items()}
 
@@ -200,7 +195,7 @@ class _Reader:
             raise self.error(f'the name "{min(unknown)}" in "{name}" is not known', hint="known names: ca, http, insecure, mirrors")
         ca = self.any_text(f"{name}.ca", settings.get("ca") or "")
         if ca and "-----BEGIN CERTIFICATE-----" not in ca:
-            raise self.error(f'"{name}.ca" must be certificates as PEM text, not {_quote(ca)}')
+            raise self.error(f'"{name}.ca" must be certificates as PEM text, not {quote(ca)}')
         return RegistrySettings(
             ca=ca,
             mirrors=self.texts(f"{name}.mirrors", settings.get("mirrors") or []),
@@ -212,7 +207,7 @@ class _Reader:
         result = {}
         for key, digest in self.mapping(name, value).items():
             if not _DIGEST.fullmatch(self.text(f"{name}.{key}", digest)):
-                raise self.error(f'"{name}.{key}" must be a digest, not {_quote(digest)}')
+                raise self.error(f'"{name}.{key}" must be a digest, not {quote(digest)}')
             result[key] = ClientFile(digest=digest)
         return result
 
@@ -226,17 +221,16 @@ _FIELDS: Mapping[str, tuple[str, _Parse]] = {
     "platform": ("platforms", _Reader.platforms),
     "resources": ("resources", _Reader.resources),
     "env": ("env", _Reader.env),
+    "allow": ("allow", _Reader.entitlements),
+    "cache": ("cache", read_cache),
+    "idleTimeout": ("idle_seconds", _Reader.seconds),
+    "buildkitdFlags": ("buildkitd_flags", _Reader.buildkitd_flags),
     "buildkitdConfig": ("buildkitd_config", _Reader.any_text),
     "registries": ("registries", _Reader.registries),
     "qemuInstall": ("qemu_install", _Reader.flag),
     "qemuImage": ("qemu_image", _Reader.text),
 }
 _RECORDED_FIELDS: Mapping[str, tuple[str, _Parse]] = {"clientFiles": ("client_files", _Reader.client_files)}
-
-
-def _quote(value: object) -> str:
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _one_line(exc: Exception) -> str:
