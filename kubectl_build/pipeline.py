@@ -31,7 +31,7 @@ from kubectl_build.join import index_response, join_shares, publish, trust
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
-from kubectl_build.model.inputs import LocalContext, local_directories
+from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import AuthVia, BuildRequest
@@ -118,7 +118,7 @@ async def _prepared(
     secret = None if address else request.builder
     async with asyncio.TaskGroup() as group:
         logins = group.create_task(held(load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit)))
-        found = group.create_task(held(_find_pools(address, request, kube, context_key(tree), emit)))
+        found = group.create_task(held(_find_pools(address, request, kube, _key(request, tree), emit)))
         shared_key = group.create_task(held(asyncio.to_thread(session_shared_key, tree, environ)))
         named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
     # In this order: of several things that are wrong, what the user named counts before what the builder needs.
@@ -168,6 +168,13 @@ def _tree(request: BuildRequest) -> Path:
     if isinstance(request.context, LocalContext):
         return request.context.path
     return request.dockerfile.directory or Path()
+
+
+def _key(request: BuildRequest, tree: Path) -> str:
+    """By what a pod is chosen: the same on every machine for the same context."""
+    if request.context_key:
+        return request.context_key
+    return request.context.url if isinstance(request.context, RemoteContext) else context_key(tree)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

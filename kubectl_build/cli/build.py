@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubectl_build.cli.environment import builder_name, docker_proxies, source_policy
+from kubectl_build.cli.environment import builder_name, docker_proxies, named_builder, source_policy
 from kubectl_build.cli.files import check_result_file, forget_result
 from kubectl_build.cli.flags import BuildFlags, GroupedCommand, PlanFormat, ProgressMode, ignored_flags, with_build_flags
 from kubectl_build.cli.inputs import Inputs, open_inputs, parse_context_names
@@ -94,10 +94,11 @@ def build(
 def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool) -> int:
     from kubectl_build.cli.run import run_build, run_call, run_plan
 
+    unnamed = not named_builder(flags.builder, os.environ)
     if flags.plan is not None:
-        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON)
+        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON, unnamed=unnamed)
     if request.call is not None:
-        return run_call(request, kube_flags, mode=_DISPLAYS[mode])
+        return run_call(request, kube_flags, mode=_DISPLAYS[mode], unnamed=unnamed)
     return run_build(
         request,
         kube_flags,
@@ -106,6 +107,7 @@ def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mod
         quiet=quiet,
         iidfile=flags.iidfile,
         metadata_file=flags.metadata_file,
+        unnamed=unnamed,
     )
 
 
@@ -153,6 +155,7 @@ def parse_request(flags: BuildFlags, path: str, environ: Mapping[str, str]) -> B
         call=parse_call(flags.call or flags.print_, check=flags.check),
         builder=_builder(flags.builder, environ),
         emulation=flags.emulation,
+        context_key=flags.context_key,
         auth_via=flags.auth_via,
         registry_secrets=tuple(flags.registry_secret),
         source_policy=source_policy(environ),

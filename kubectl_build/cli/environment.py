@@ -17,7 +17,12 @@ DEFAULT_BUILDER = "buildkit"
 
 def builder_name(flag: str, environ: Mapping[str, str]) -> str:
     """The builder: --builder, else BUILDX_BUILDER, else the address in BUILDKIT_HOST, else the default's name."""
-    return flag or environ.get("BUILDX_BUILDER") or environ.get("BUILDKIT_HOST") or DEFAULT_BUILDER
+    return named_builder(flag, environ) or DEFAULT_BUILDER
+
+
+def named_builder(flag: str, environ: Mapping[str, str]) -> str:
+    """The builder that somebody has named, as `builder_name`; "" when nobody has."""
+    return flag or environ.get("BUILDX_BUILDER") or environ.get("BUILDKIT_HOST") or ""
 
 
 def docker_proxies(environ: Mapping[str, str]) -> dict[str, str]:

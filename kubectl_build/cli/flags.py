@@ -104,6 +104,7 @@ class BuildFlags:
         Texts, _builder("--registry-secret", help="Kubernetes secret with registry logins; repeatable.", metavar="NAME")
     ]
     auth_via: Annotated[AuthVia, _builder("--auth-via", help="Who asks registries for tokens: cluster or client.", metavar="WHO")]
+    context_key: Annotated[str, _builder("--context-key", help="Builds of one key meet in one pod; else the context's.", metavar="TEXT")]
     emulation: Annotated[Emulation, _builder("--emulation", help="Steps under QEMU: auto, never or always.", metavar="WHEN")]
     plan: Annotated[PlanFormat | None, _builder("--plan", help="Print which platform goes where and stop.", metavar="[=json]")]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.preference import with_preference
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
@@ -34,8 +35,12 @@ def run_build(
     quiet: bool,
     iidfile: Path | None,
     metadata_file: Path | None,
+    unnamed: bool,
 ) -> int:
-    """Build and tell, of warnings with `details`. Returns the exit code; raises KubectlBuildError for the caller to show."""
+    """Build and tell, of warnings with `details`. Returns the exit code; raises KubectlBuildError for the caller to show.
+
+    `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used.
+    """
     from kubectl_build.pipeline import build
 
     if metadata_file is not None:
@@ -51,7 +56,8 @@ def run_build(
                     warnings.add(event)
                 display.update(event)
 
-            result = await build(request, kube, emit=emit, environ=os.environ)
+            chosen = await with_preference(request, kube, emit=emit, environ=os.environ) if unnamed else request
+            result = await build(chosen, kube, emit=emit, environ=os.environ)
         if iidfile is not None:
             write_result(iidfile, result.image_id)
         if metadata_file is not None:
@@ -62,7 +68,7 @@ def run_build(
     return run_async(work)
 
 
-def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode) -> int:
+def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool) -> int:
     """Ask the frontend instead of building; its answer goes to stdout. Returns the exit code that it asks for."""
     from kubectl_build.cli.call import show_call
     from kubectl_build.pipeline import call
@@ -72,13 +78,14 @@ def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode) -> int:
 
     async def work() -> int:
         async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
-            result = await call(request, kube, emit=display.update, environ=os.environ)
+            chosen = await with_preference(request, kube, emit=display.update, environ=os.environ) if unnamed else request
+            result = await call(chosen, kube, emit=display.update, environ=os.environ)
         return show_call(result, question, out=sys.stdout, dockerfile=request.dockerfile.shown)
 
     return run_async(work)
 
 
-def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool) -> int:
+def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool) -> int:
     """Print the plan on stdout and stop. Notes go to stderr."""
     from kubectl_build.pipeline import plan_only
 
@@ -88,7 +95,8 @@ def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool) -> int
 
     async def work() -> int:
         async with connected_for(request, cluster) as kube:
-            plan = await plan_only(request, kube, emit=note, environ=os.environ)
+            chosen = await with_preference(request, kube, emit=note, environ=os.environ) if unnamed else request
+            plan = await plan_only(chosen, kube, emit=note, environ=os.environ)
         print(json.dumps(_plan_document(plan), indent=2) if as_json else plan.table())
         if not plan.certain and not as_json:
             print("no builder runs yet: this is what the nodes alone decide; the Dockerfile's steps may change it", file=sys.stderr)

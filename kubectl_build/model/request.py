@@ -117,7 +117,7 @@ class BuildRequest:
     "host"; `shm_size` is in bytes; `ulimits` are "name=soft:hard"; `resources` maps frontend attributes (memory, cpuquota, ...) to their
     values; `vcs` maps the rest of `vcs:...` attributes; `entitlements` are what --allow names, without buildx.local.delete;
     `metadata_provenance` is "min" or "max" where the result's metadata is to have the build's provenance; `source_policy` is BuildKit's
-    source policy as JSON, "" for none.
+    source policy as JSON, "" for none; `context_key` is by what a pod is chosen, "" for the context's own.
     """
 
     context: Context
@@ -150,6 +150,7 @@ class BuildRequest:
     metadata_provenance: str = ""
     source_policy: str = ""
     builder: str = "buildkit"
+    context_key: str = ""
     emulation: Emulation = Emulation.AUTO
     auth_via: AuthVia = AuthVia.CLUSTER
     registry_secrets: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from kubectl_build.cli.main import run_app
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 
-_PREFIXES = ("AWS_", "BUILDX_", "BUILDKIT_", "DOCKER_", "ACTIONS_", "SSH_", "SOURCE_", "EXPERIMENTAL_", "GIT_")
+_PREFIXES = ("AWS_", "BUILDX_", "BUILDKIT_", "DOCKER_", "ACTIONS_", "SSH_", "SOURCE_", "EXPERIMENTAL_", "GIT_", "XDG_CONFIG_")
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,7 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
     assert request.dockerfile == Dockerfile(directory=context, shown="Dockerfile")
     assert (request.builder, request.auth_via, request.emulation) == ("buildkit", AuthVia.CLUSTER, Emulation.AUTO)
     assert not any([request.tags, request.platforms, request.outputs, request.attests, request.build_args, request.vcs, request.call])
-    assert started.options == {"mode": "auto", "details": False, "quiet": False, "iidfile": None, "metadata_file": None}
+    assert started.options == {"mode": "auto", "details": False, "quiet": False, "iidfile": None, "metadata_file": None, "unnamed": True}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
         (["-o", "type=local,dest=in/x,mode=delete"], "outputs", (Output(type=OutputType.LOCAL, dest="in/x", attrs={"mode": "delete"}),)),
         (["--builder", "tcp://host:1234"], "builder", "tcp://host:1234"),
         (["--auth-via=client"], "auth_via", AuthVia.CLIENT),
+        (["--context-key", "team/app"], "context_key", "team/app"),
         (["--emulation", "never"], "emulation", Emulation.NEVER),
         (["--registry-secret", "a", "--registry-secret", "b"], "registry_secrets", ("a", "b")),
         (["--cache-from", "a,b"], "cache_from", tuple(CacheEntry(type="registry", attrs={"ref": ref}) for ref in "ab")),
@@ -145,7 +146,10 @@ def test_builder_is_named_by_flag_then_by_buildx_then_by_buildkit(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert start(".", *args).request.builder == expected
+    started = start(".", *args)
+
+    assert started.request.builder == expected
+    assert started.options["unnamed"] is (not variables and not args)
 
 
 def test_platforms_come_from_the_environment_unless_they_are_given(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
