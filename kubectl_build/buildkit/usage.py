@@ -67,10 +67,10 @@ class UsageTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFilter:
-    """Which entries: `expression` in the daemon's grammar ("" for all), and only those not used for `unused_ns` nanoseconds."""
+    """Which entries: `expression` in the daemon's grammar ("" for all), and only those not used for `unused_seconds`."""
 
     expression: str = ""
-    unused_ns: int = 0
+    unused_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class PruneOrder:
 
 async def disk_usage(client: BuildkitClient, wanted: UsageFilter, *, deadline: float = USAGE_SECONDS) -> tuple[UsageRecord, ...]:
     """List the entries that `wanted` names. Raises UsageError for a filter that the daemon refuses, ConnectionLost."""
-    request = control_pb2.DiskUsageRequest(filter=_filters(wanted), ageLimit=wanted.unused_ns)
+    request = control_pb2.DiskUsageRequest(filter=_filters(wanted), ageLimit=int(wanted.unused_seconds * 1e9))
     try:
         return tuple(map(_record, await client.disk_usage(request, deadline=deadline)))
     except RpcFailure as failure:
@@ -106,7 +106,7 @@ async def prune(client: BuildkitClient, version: str, order: PruneOrder, *, dead
     request = control_pb2.PruneRequest(
         filter=_filters(order.filter),
         all=order.everything,
-        keepDuration=order.filter.unused_ns,
+        keepDuration=int(order.filter.unused_seconds * 1e9),
         reservedSpace=order.reserved_space,
         maxUsedSpace=order.max_used_space,
         minFreeSpace=order.min_free_space,

@@ -1,0 +1,107 @@
+"""The work behind `kubectl buildkit du` and `prune`: every daemon of the builder is asked, and what did not answer is told at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+
+import typer
+
+from kubectl_build.buildkit.usage import PRUNE_SECONDS, USAGE_SECONDS, PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
+from kubectl_build.cli.connect import connected_to
+from kubectl_build.cli.main import run_async
+from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
+from kubectl_build.daemons import Link
+from kubectl_build.errors import ClusterError, UsageError
+from kubectl_build.model.events import BuildEvent, Note
+from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.survey import ask_each, find_members
+
+_EVERYTHING = "WARNING! This will remove all build cache. Are you sure you want to continue?"
+_DANGLING = "WARNING! This will remove all dangling build cache. Are you sure you want to continue?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """How the entries are printed: as a table, in the long form, or as JSON."""
+
+    verbose: bool = False
+    as_json: bool = False
+
+
+def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Shown) -> int:
+    """Print what the builder's daemons keep, and the sums."""
+
+    async def ask(link: Link) -> tuple[UsageRecord, ...]:
+        return await disk_usage(link.client, wanted)
+
+    async def work() -> int:
+        async with connected_to(builder, cluster) as kube:
+            members = await find_members(builder, kube, emit=_note)
+            replies = await ask_each(members, ask, deadline=USAGE_SECONDS, doing="listing the cache")
+        _show(builder, replies, shown)
+        if not shown.as_json:
+            print(usage_totals(UsageTotals.of(all_records(replies))))
+        _raise_for_silence(builder, replies)
+        return 0
+
+    return run_async(work)
+
+
+def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Shown, *, force: bool) -> int:
+    """Delete from the cache of all of the builder's daemons and print what went. Without `force` a person has to agree."""
+    if not force and not _agreed(order):
+        return 0
+
+    async def ask(link: Link) -> tuple[UsageRecord, ...]:
+        return await prune(link.client, link.info.version, order)
+
+    async def work() -> int:
+        async with connected_to(builder, cluster) as kube:
+            members = await find_members(builder, kube, emit=_note)
+            replies = await ask_each(members, ask, deadline=PRUNE_SECONDS, doing="deleting from the cache")
+        _show(builder, replies, shown)
+        if not shown.as_json:
+            print(f"Total: {human_size(UsageTotals.of(all_records(replies)).total)}")
+        _raise_for_silence(builder, replies)
+        return 0
+
+    return run_async(work)
+
+
+def _agreed(order: PruneOrder) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "prune deletes build cache, and nobody can be asked: stdin is no terminal", hint="add --force to go on without being asked"
+        )
+    return typer.confirm(_EVERYTHING if order.everything else _DANGLING, err=True)
+
+
+def _show(builder: str, replies: Replies, shown: Shown) -> None:
+    if shown.as_json:
+        print(json.dumps(usage_document(builder, replies), indent=2))
+    elif all_records(replies):
+        now = time.time()
+        print(usage_details(replies, now) + "\n" if shown.verbose else usage_table(replies, now))
+
+
+def _raise_for_silence(builder: str, replies: Replies) -> None:
+    """Tell of what did not answer: a lone daemon's own error, or which of several."""
+    failed = [reply for reply in replies if reply.error is not None]
+    for reply in failed:
+        assert reply.error is not None, "only failures are left"
+        if len(replies) == 1 or isinstance(reply.error, UsageError):
+            raise reply.error
+    if not failed:
+        return
+    why = "; ".join(f"{reply.member.name}: {reply.error.message}" for reply in failed if reply.error)
+    raise ClusterError(
+        f"{len(failed)} of {len(replies)} pods did not do what was asked: {why}", hint=f"see: kubectl buildkit doctor {builder}"
+    )
+
+
+def _note(event: BuildEvent) -> None:
+    if isinstance(event, Note) and event.text:
+        print(event.text, file=sys.stderr)
