@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli import imagetools
+from kubectl_build.cli import imagetools, usage
 from kubectl_build.cli.build import BUILD_SETTINGS
 from kubectl_build.cli.build import build as build_command
 from kubectl_build.cli.environment import DEFAULT_BUILDER
@@ -21,6 +21,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 _HELP = {"help_option_names": ["-h", "--help"]}
 app.command("build", cls=GroupedCommand, context_settings=BUILD_SETTINGS)(build_command)
 app.add_typer(imagetools.app, name="imagetools")
+app.command(context_settings=_HELP)(usage.du)
+app.command(context_settings=_HELP)(usage.prune)
 
 
 class DryRun(StrEnum):
