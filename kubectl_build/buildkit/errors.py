@@ -23,15 +23,20 @@ _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
 
 _REGISTRY_STEP = re.compile(
-    r"^(\[internal\] load metadata for |resolve image config for |\[[^\]]*\] FROM |docker-image://|importing cache manifest from |"
-    r"exporting cache to registry|exporting to image)"
+    r"^(\[[^\]]*\] load metadata for |resolve image config for |\[[^\]]*\] FROM |\[context [^\]]*\] |docker-image://|"
+    r"importing cache manifest from |exporting cache to registry|exporting to image)"
 )
+_CLOUD_STEP = re.compile(r"^exporting (cache )?to (Amazon S3|Azure Blob Storage|GitHub Actions Cache)$")
 _REGISTRY_TEXT = re.compile(
     r"failed to (push|resolve source metadata|do request|fetch (anonymous|oauth) token|authorize|copy)|pull access denied|"
     r"unexpected status( from [A-Z]+ request)?|server gave HTTP response to HTTPS client|insufficient_scope|"
     r"failed to configure \w+ cache exporter"
 )
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
+_PASSING_TEXT = re.compile(
+    r"connection (reset|refused)|broken pipe|\bEOF\b|timeout\b|timed out|deadline exceeded|closed network connection|GOAWAY|server misbehaving"
+)
+_REFUSAL_TEXT = re.compile(r"denied|unauthori[sz]ed|forbidden|insufficient_scope|no basic auth credentials|x509|not found", re.IGNORECASE)
 
 
 _REFUSED_ENTITLEMENT = re.compile(r"granting entitlement (\S+) is not allowed by build daemon configuration")
@@ -118,6 +123,8 @@ def _hint(message: str) -> str | None:
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:
     if ran:
         return False
+    if _CLOUD_STEP.match(step):
+        return True
     return _REGISTRY_TEXT.search(message) is not None and (not step or _REGISTRY_STEP.match(step) is not None)
 
 
@@ -135,7 +142,8 @@ def _registry_error(message: str) -> RegistryError:
         hint = "name the login with --registry-secret (kubectl create secret docker-registry ...)"
     elif "connection refused" in message or "no such host" in message or "i/o timeout" in message:
         hint = "the builder's pod must reach the registry: check its name and port"
-    return RegistryError(_sentence(message), status=code, hint=hint)
+    passing = code is None and _PASSING_TEXT.search(message) is not None and _REFUSAL_TEXT.search(message) is None
+    return RegistryError(_sentence(message), status=code, hint=hint, transient=passing)
 
 
 def _unsupported_request(message: str) -> str:

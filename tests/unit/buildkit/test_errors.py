@@ -9,6 +9,8 @@ import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
 
+import pytest
+
 from kubectl_build.buildkit.client import RpcFailure
 from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.errors import ConnectionLost, RegistryError, SolveError
@@ -64,10 +66,17 @@ def test_push_refused_is_a_registry_error_that_says_which_flag() -> None:
     assert "--registry-secret" in (error.hint or "")
 
 
-def test_base_image_that_is_not_there_is_a_registry_error() -> None:
+@pytest.mark.parametrize("kind", ["internal", "linux/arm64 internal", "context base", "linux/arm64 context base"])
+def test_base_image_that_is_not_there_is_a_registry_error(kind: str) -> None:
     text = "failed to resolve source metadata for docker.io/library/no: docker.io/library/no: not found"
 
-    assert isinstance(solve_error(failure(text), log_of("[internal] load metadata for docker.io/library/no", b"")), RegistryError)
+    assert isinstance(solve_error(failure(text), log_of(f"[{kind}] load metadata for docker.io/library/no", b"")), RegistryError)
+
+
+def test_cache_in_a_cloud_that_cannot_be_written_is_a_registry_error() -> None:
+    text = "failed to check file presence in cache: operation error S3: HeadObject, get identity: get credentials"
+
+    assert isinstance(solve_error(failure(text), log_of("exporting cache to Amazon S3", b"")), RegistryError)
 
 
 def test_step_whose_own_output_talks_of_a_push_stays_a_build_failure() -> None:
