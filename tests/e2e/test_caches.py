@@ -156,9 +156,7 @@ def test_caches_of_clouds_without_a_login_end_soon(namespace: Namespace, build: 
     gha = build("--platform=linux/amd64", "--cache-to=type=gha", "--cache-from=type=gha").ok()
     assert "ACTIONS_RUNTIME_TOKEN" in gha.stderr
     s3 = build("--platform=linux/amd64", f"--cache-to=type=s3,region=eu,bucket=b,endpoint_url=http://{dead}")
-    s3.failed(s3.code, "credentials")
+    s3.failed(6, "credentials")
     azblob = build("--platform=linux/amd64", f"--cache-to=type=azblob,account_url=https://{dead}")
-    azblob.failed(azblob.code, "azblob")
-    assert s3.code
-    assert azblob.code
+    azblob.failed(6, "azblob")
     build("--platform=linux/amd64", f"--cache-from=type=s3,region=eu,bucket=b,endpoint_url=http://{dead}").ok()

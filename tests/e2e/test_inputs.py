@@ -230,6 +230,7 @@ def test_inputs_that_are_not_there_are_told_in_one_sentence(namespace: Namespace
     refused(namespace, context, "--build-arg-file", tmp_path / "no", says=str(tmp_path / "no"))
     refused(namespace, context, "--build-context", f"data={tmp_path / 'no'}", says=str(tmp_path / "no"))
     refused(namespace, "-", "-f", "-", says="stdin")
+    refused(namespace, context, BOTH, "--build-context", "busybox=docker-image://no/where", code=6, says="docker.io/no/where")
     refused(namespace, f"{site}/app.git#nowhere", code=1, says="nowhere")
     refused(namespace, f"{site}/no.tar", code=1, says="404")
     refused(namespace, context, "-f", f"{site}/no.txt", code=1, says="404")
