@@ -16,6 +16,7 @@ from typing import Any
 import tomli_w
 
 from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings
+from kubectl_build.builder.volume import collection_settings
 from kubectl_build.errors import ConfigError, UsageError
 
 CONFIG_DIR = "/etc/buildkit"
@@ -66,6 +67,8 @@ def parse_buildkitd_config(text: str, *, source: str, read: ReadFile | None = No
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{source} is not TOML: {exc}") from exc
     _refuse_what_breaks_the_pod(document, source)
+    _table(_table(document.get("worker", {}), "worker", source).get("oci", {}), "worker.oci", source)
+    _texts(document.get("insecure-entitlements", []), "insecure-entitlements", source)
     registries: dict[str, RegistrySettings] = {}
     files: dict[str, ClientFile] = {}
     tables = _table(document.get("registry", {}), "registry", source)
@@ -170,8 +173,17 @@ def ca_file(host: str) -> str:
 
 
 def render_buildkitd_config(spec: BuilderSpec) -> str:
-    """The buildkitd.toml of the pods: the user's, with `spec.registries` put in and authorities named by their path in the pod."""
+    """The buildkitd.toml of the pods: the user's, with `spec.registries` put in and authorities named by their path in the pod.
+
+    Entitlements are those of both; garbage collection goes by the volume's size where the user's says nothing.
+    """
     document = tomllib.loads(spec.buildkitd_config)
+    if spec.allow:
+        document["insecure-entitlements"] = list(dict.fromkeys([*document.get("insecure-entitlements", []), *spec.allow]))
+    oci = document.get("worker", {}).get("oci", {})
+    collection = collection_settings(spec.cache, oci)
+    if collection:
+        document.setdefault("worker", {})["oci"] = {**oci, **collection}
     tables = document.setdefault("registry", {})
     for host, settings in sorted(spec.registries.items()):
         table = tables.setdefault(host, {})

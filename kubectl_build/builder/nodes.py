@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from kubectl_build.builder.manifests import tolerations
+from kubectl_build.builder.pod import tolerations
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import Forbidden, NotFound

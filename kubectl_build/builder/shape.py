@@ -11,6 +11,8 @@ from kubectl_build.model.json import JsonObject
 
 OWN_PREFIX = "kubectl-build/"
 """Of the labels and annotations by which builders are found and compared."""
+HARD = ":hard"
+"""The end of a topology key that must be met."""
 _OWN_LABELS = (LABEL_NAME, LABEL_INSTANCE, LABEL_MANAGED_BY)
 
 

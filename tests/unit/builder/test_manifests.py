@@ -39,7 +39,7 @@ def test_yaml_reads_back_as_the_objects() -> None:
     manifests = render("b", "ns", BuilderSpec(registries={"r:5000": RegistrySettings(ca=CA)}), ("amd64", "arm64"))
 
     assert list(yaml.safe_load_all(to_yaml(manifests.objects))) == list(manifests.objects)
-    assert [item["kind"] for item in manifests.objects] == ["ConfigMap", "Secret", "StatefulSet", "StatefulSet"]
+    assert [item["kind"] for item in manifests.objects] == ["ConfigMap", "NetworkPolicy", "Secret", "StatefulSet", "StatefulSet"]
 
 
 def test_every_object_has_the_labels_and_the_selector_finds_its_own_pool_only() -> None:
