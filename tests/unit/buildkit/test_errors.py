@@ -7,9 +7,8 @@ import json
 
 import grpc
 import grpc.aio
-from google.protobuf.any_pb2 import Any
-
 import pytest
+from google.protobuf.any_pb2 import Any
 
 from kubectl_build.buildkit.client import RpcFailure
 from kubectl_build.buildkit.errors import FailureLog, solve_error
