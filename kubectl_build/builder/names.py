@@ -24,6 +24,13 @@ ANNOTATION_PLATFORMS = "kubectl-build/platforms"
 ANNOTATION_SECURITY = "kubectl-build/security"
 """On pods: the security level the builder was made with."""
 
+ANNOTATION_LAST_USED = "kubectl-build/last-used"
+"""On StatefulSets: when a client last began a build there, by its own clock."""
+ANNOTATION_POD = "kubectl-build/pod"
+ANNOTATION_BUILD_PLATFORMS = "kubectl-build/build-platforms"
+ANNOTATION_CONTEXT = "kubectl-build/context"
+"""On Leases of builds: the pod that builds, for which platforms, and what the build's context is called."""
+
 _MAX_NAME = 40
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubectl_build.cluster.answers import Action, status_error
@@ -109,6 +110,11 @@ class KubeClient:
         self.user_name = connection.user_name
         self.transport = transport
 
+    @property
+    def server_time(self) -> datetime | None:
+        """The API server's clock when it gave its newest answer, in whole seconds; None before the first, or if it said none."""
+        return self.transport.server_time
+
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> JsonObject:
         """Return one object. Raises NotFound."""
         return await self._call("GET", "get", resource, name, namespace)
@@ -168,9 +174,11 @@ class KubeClient:
             "PATCH", "patch", resource, _name(obj), namespace, query=query, body=obj, content_type="application/apply-patch+yaml"
         )
 
-    async def patch(self, resource: Resource, name: str, patch: JsonObject, *, namespace: str | None = None) -> JsonObject:
+    async def patch(
+        self, resource: Resource, name: str, patch: JsonObject, *, namespace: str | None = None, field_manager: str = FIELD_MANAGER
+    ) -> JsonObject:
         """Change an object by a JSON merge patch (null removes a field)."""
-        query = [("fieldManager", FIELD_MANAGER)]
+        query = [("fieldManager", field_manager)]
         return await self._call(
             "PATCH", "patch", resource, name, namespace, query=query, body=patch, content_type="application/merge-patch+json"
         )

@@ -12,6 +12,8 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -53,6 +55,15 @@ class ApiTransport:
         self._session = session
         self._contexts: dict[ClientCertificate | None, ssl.SSLContext] = {}
         self._deadline = connection.request_timeout or deadlines().request
+        self._date = ""
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The server's clock when it gave its newest answer, in whole seconds; None before the first, or if it said none."""
+        try:
+            return parsedate_to_datetime(self._date)
+        except ValueError:
+            return None
 
     async def request(
         self, method: str, path: str, *, action: Action | None, query: Query = (), body: bytes = b"", content_type: str = "application/json"
@@ -65,7 +76,9 @@ class ApiTransport:
 
         async def exchange(authentication: Authentication) -> bytes:
             async with await self._send(method, path, query, headers, authentication, body or None) as response:
-                return await response.read()
+                data = await response.read()
+                self._date = response.headers.get(hdrs.DATE, "")
+                return data
 
         for attempt in range(_RETRIES + 1):
             try:

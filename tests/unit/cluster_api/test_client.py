@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -336,3 +337,11 @@ async def _echo(client: KubeClient) -> None:
     await stream.send(b"x")
     assert await stream.receive() == b"x"
     await stream.aclose()
+
+
+async def test_server_time_is_that_of_the_newest_answer() -> None:
+    async with _cluster() as (_, client):
+        assert client.server_time is None
+        await client.list(PODS)
+        assert client.server_time is not None
+        assert abs(client.server_time - datetime.now(UTC)) < timedelta(seconds=60)
