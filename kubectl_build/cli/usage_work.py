@@ -41,6 +41,7 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
         async with connected_to(builder, cluster) as kube:
             members = await find_members(builder, kube, emit=_note)
             replies = await ask_each(members, ask, deadline=USAGE_SECONDS, doing="listing the cache")
+        _raise_alone(replies)
         _show(builder, replies, shown)
         if not shown.as_json:
             print(usage_totals(UsageTotals.of(all_records(replies))))
@@ -62,6 +63,7 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
         async with connected_to(builder, cluster) as kube:
             members = await find_members(builder, kube, emit=_note)
             replies = await ask_each(members, ask, deadline=PRUNE_SECONDS, doing="deleting from the cache")
+        _raise_alone(replies)
         _show(builder, replies, shown)
         if not shown.as_json:
             print(f"Total: {human_size(UsageTotals.of(all_records(replies)).total)}")
@@ -73,9 +75,8 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
 
 def _agreed(order: PruneOrder) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError(
-            "prune deletes build cache, and nobody can be asked: stdin is no terminal", hint="add --force to go on without being asked"
-        )
+        why = "prune deletes build cache, and nobody can be asked: stdin is no terminal"
+        raise UsageError(why, hint="add --force to go on without being asked")
     return typer.confirm(_EVERYTHING if order.everything else _DANGLING, err=True)
 
 
@@ -87,19 +88,19 @@ def _show(builder: str, replies: Replies, shown: Shown) -> None:
         print(usage_details(replies, now) + "\n" if shown.verbose else usage_table(replies, now))
 
 
-def _raise_for_silence(builder: str, replies: Replies) -> None:
-    """Tell of what did not answer: a lone daemon's own error, or which of several."""
-    failed = [reply for reply in replies if reply.error is not None]
-    for reply in failed:
-        assert reply.error is not None, "only failures are left"
-        if len(replies) == 1 or isinstance(reply.error, UsageError):
+def _raise_alone(replies: Replies) -> None:
+    """Raise what a lone daemon answered, and what every one would: that the question itself is wrong."""
+    for reply in replies:
+        if reply.error is not None and (len(replies) == 1 or isinstance(reply.error, UsageError)):
             raise reply.error
-    if not failed:
-        return
-    why = "; ".join(f"{reply.member.name}: {reply.error.message}" for reply in failed if reply.error)
-    raise ClusterError(
-        f"{len(failed)} of {len(replies)} pods did not do what was asked: {why}", hint=f"see: kubectl buildkit doctor {builder}"
-    )
+
+
+def _raise_for_silence(builder: str, replies: Replies) -> None:
+    """Raise ClusterError with the names of those that did not answer."""
+    failed = [f"{reply.member.name}: {reply.error.message}" for reply in replies if reply.error]
+    if failed:
+        message = f"{len(failed)} of {len(replies)} pods did not do what was asked: {'; '.join(failed)}"
+        raise ClusterError(message, hint=f"see: kubectl buildkit doctor {builder}")
 
 
 def _note(event: BuildEvent) -> None:
