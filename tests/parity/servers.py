@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.cluster import layout
@@ -18,16 +20,34 @@ _GIT_SECONDS = 30
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves a directory; what is below a `.git` is git's own smart protocol."""
+    """Serves a directory; what is below a `.git` is git's own smart protocol. `login` is "user:password", or "" for everybody."""
+
+    def __init__(self, *args: Any, login: str = "", **more: Any) -> None:
+        self._header = "Basic " + base64.b64encode(login.encode()).decode() if login else ""
+        super().__init__(*args, **more)
+
+    def _refused(self) -> bool:
+        given = self.headers.get("Authorization", "")
+        if not self._header or given.partition(" ")[2] == self._header.partition(" ")[2]:
+            return False
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="files"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return True
 
     def do_GET(self) -> None:
+        if self._refused():
+            return
         if ".git/" in self.path:
             self._git(b"")
         else:
             super().do_GET()
 
     def do_POST(self) -> None:
-        self._git(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self._refused():
+            self._git(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -69,9 +89,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[str]:
-    """Serve a directory until the block ends; yields its URL, which builder pods reach too."""
-    server = ThreadingHTTPServer((layout.HOST_IP, 0), partial(_Handler, directory=str(directory)))
+def serving(directory: Path, *, login: str = "") -> Iterator[str]:
+    """Serve a directory until the block ends; yields its URL, which builder pods reach too. `login` is "user:password", for all of it."""
+    server = ThreadingHTTPServer((layout.HOST_IP, 0), partial(_Handler, directory=str(directory), login=login))
     thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     thread.start()
     try:
