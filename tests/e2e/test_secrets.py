@@ -24,6 +24,7 @@ from tests.e2e.registry import Registry
 from tests.integration import token_registry
 from tests.integration.services import probe
 from tests.integration.token_registry import TokenRegistry
+from tests.parity.servers import serving
 from tests.unit.session.ssh_keys import make_key, running_agent
 
 BOTH = "--platform=linux/amd64,linux/arm64"
@@ -252,6 +253,29 @@ def test_ssh_that_is_missing_or_unreadable_is_told_before_the_build(
     namespace.kubectl("build", directory, f"--ssh=default={tmp_path / 'no'}").failed(2, str(tmp_path / "no"))
     without = {name: value for name, value in namespace.kubectl.variables.items() if name != "SSH_AUTH_SOCK"}
     type(namespace.kubectl)(variables=without)("build", directory, "--ssh=default").failed(2, "SSH_AUTH_SOCK")
+
+
+def test_secret_of_a_git_context_opens_it_on_both_pools_and_is_not_told(
+    namespace: Namespace, context: Callable[..., Path], tmp_path: Path
+) -> None:
+    token, out = secrets.token_hex(20), tmp_path / "out"
+    work = context({"Dockerfile": "FROM busybox AS b\nRUN uname -m >/machine\nFROM scratch\nCOPY --from=b /machine /\n"})
+    by = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "."],
+        ["commit", "-q", "-m", "m"],
+        ["clone", "-q", "--bare", ".", tmp_path / "app.git"],
+    ):
+        subprocess.run(["git", *by, *words], cwd=work, check=True, timeout=20)
+    kubectl = namespace.kubectl.with_env(GIT_AUTH_TOKEN=token)
+    with serving(tmp_path, login=f"x-access-token:{token}") as url:
+        kubectl("build", f"{url}/app.git#main", BOTH).failed(1, "app.git")
+        result = kubectl("build", f"{url}/app.git#main", BOTH, "--secret=id=GIT_AUTH_TOKEN", "-o", out, "--progress=plain").ok()
+
+    assert {path.parent.name for path in out.rglob("machine")} == {"linux_amd64", "linux_arm64"}
+    assert token not in result.stderr
+    assert base64.b64encode(f"x-access-token:{token}".encode()).decode() not in result.stderr
 
 
 @contextmanager
