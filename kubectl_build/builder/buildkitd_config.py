@@ -92,6 +92,14 @@ def _refuse_what_breaks_the_pod(document: dict[str, Any], source: str) -> None:
         raise ConfigError(f"{source} sets grpc.address without {SOCKET}, where the builder is spoken to", hint='leave out "address"')
 
 
+def _leave_to_the_daemon(document: dict[str, Any]) -> None:
+    """Remove the places that the file names though the daemon knows them by itself: a rootless one has others."""
+    document.pop("root", None)
+    grpc = document.get("grpc")
+    if isinstance(grpc, dict) and grpc.get("address") == [SOCKET]:
+        del grpc["address"]
+
+
 def _table(value: object, name: str, source: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f'{source} is not valid: "{name}" must be a table')

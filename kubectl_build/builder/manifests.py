@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubectl_build.builder import names
@@ -33,13 +33,17 @@ class Manifests:
         return (self.config_map, self.network_policy, *([self.secret] if self.secret else []), *self.stateful_sets.values())
 
 
-def render(name: str, namespace: str, spec: BuilderSpec, architectures: Sequence[str]) -> Manifests:
+def render(
+    name: str, namespace: str, spec: BuilderSpec, architectures: Sequence[str], *, levels: Mapping[str, str] | None = None
+) -> Manifests:
     """Render builder `name` with a pool for each of `architectures` (values of kubernetes.io/arch).
 
+    `levels` are the security levels of pools, by architecture, where that is not what the spec asks for: for "auto" one was chosen.
     An empty `namespace` leaves the choice to whoever applies the objects. A StatefulSet has `replicas` only when the spec has. The Secret
     lacks client files whose content is not known, so it must not be applied from a spec that was read back from the cluster.
     """
     config = render_buildkitd_config(spec)
+    of_pool = {arch: replace(spec, security=(levels or {}).get(arch, spec.security)) for arch in architectures}
     return Manifests(
         config_map={
             "apiVersion": "v1",
@@ -49,7 +53,7 @@ def render(name: str, namespace: str, spec: BuilderSpec, architectures: Sequence
         },
         network_policy=_network_policy(name, namespace, spec),
         secret=_secret(name, namespace, spec),
-        stateful_sets={architecture: _stateful_set(name, namespace, spec, architecture, config) for architecture in architectures},
+        stateful_sets={arch: _stateful_set(name, namespace, own, arch, config) for arch, own in of_pool.items()},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kubectl_build.builder import names
-from kubectl_build.builder.buildkitd_config import CERTIFICATES_DIR, CONFIG_DIR, CONFIG_FILE, STATE_DIR, secret_files
+from kubectl_build.builder.buildkitd_config import CERTIFICATES_DIR, CONFIG_DIR, CONFIG_FILE, secret_files
 from kubectl_build.builder.pod_template import merge_template
+from kubectl_build.builder.security import Rung, rung
 from kubectl_build.builder.shape import HARD, PodShape
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.volume import VOLUME, pod_volume
@@ -19,32 +20,34 @@ _STARTUP_SECONDS = 600
 
 def pod_template(name: str, spec: BuilderSpec, architecture: str) -> JsonObject:
     """The metadata and spec of the pods of one pool, the user's own template over it."""
-    metadata = {"labels": {**spec.pod.labels, **names.labels(name, architecture)}, "annotations": _annotations(spec)}
-    pod = {"metadata": metadata, "spec": _pod_spec(name, spec, architecture)}
+    security = rung(spec.security, spec.image)
+    metadata = {"labels": {**spec.pod.labels, **names.labels(name, architecture)}, "annotations": _annotations(spec, security)}
+    pod = {"metadata": metadata, "spec": _pod_spec(name, spec, architecture, security)}
     return merge_template(pod, spec.pod.template) if spec.pod.template else pod
 
 
-def _annotations(spec: BuilderSpec) -> JsonObject:
+def _annotations(spec: BuilderSpec, security: Rung) -> JsonObject:
     annotations = {
         **spec.pod.annotations,
         "kubectl.kubernetes.io/default-container": names.CONTAINER,
-        names.ANNOTATION_SECURITY: spec.security,
+        names.ANNOTATION_SECURITY: security.level,
     }
     if spec.platforms:
         annotations[names.ANNOTATION_PLATFORMS] = ",".join(str(platform) for platform in spec.platforms)
     return annotations
 
 
-def _pod_spec(name: str, spec: BuilderSpec, architecture: str) -> JsonObject:
+def _pod_spec(name: str, spec: BuilderSpec, architecture: str, security: Rung) -> JsonObject:
     state = pod_volume(spec.cache)
     grace = GRACE_SECONDS if spec.pod.grace_seconds is None else spec.pod.grace_seconds
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
+        **security.pod,
         **_placement(name, spec.pod, architecture),
         **({"initContainers": [_binfmt_container(spec)]} if spec.qemu_install else {}),
-        "containers": [_buildkitd_container(spec)],
+        "containers": [_buildkitd_container(spec, security)],
         "volumes": [*([state] if state else []), {"name": "config", "projected": {"sources": _config_sources(name, spec)}}],
     }
 
@@ -101,7 +104,7 @@ def _config_sources(name: str, spec: BuilderSpec) -> list[JsonObject]:
     return sources
 
 
-def _buildkitd_container(spec: BuilderSpec) -> JsonObject:
+def _buildkitd_container(spec: BuilderSpec, security: Rung) -> JsonObject:
     probe = {"exec": {"command": ["buildctl", "debug", "workers"]}}
     env = {
         # BuildKit cuts the log of a step by default, and often just where the error is.
@@ -111,17 +114,18 @@ def _buildkitd_container(spec: BuilderSpec) -> JsonObject:
     }
     return {
         "name": names.CONTAINER,
-        "image": spec.image,
-        "args": ["--config", f"{CONFIG_DIR}/{CONFIG_FILE}", *spec.buildkitd_flags],
+        "image": security.image,
+        # A rootless daemon looks for its configuration elsewhere by itself.
+        "args": ["--config", f"{CONFIG_DIR}/{CONFIG_FILE}", *security.args, *spec.buildkitd_flags],
         "env": [{"name": key, "value": value} for key, value in env.items()],
         "resources": {kind: dict(amounts) for kind, amounts in spec.resources.items()},
-        "securityContext": {"privileged": True},
+        "securityContext": security.security_context,
         "startupProbe": {**probe, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": _STARTUP_SECONDS},
         # No liveness probe: it would restart a daemon that is merely busy, with all that it builds.
         "readinessProbe": {**probe, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 3},
         # The end of the log of a daemon that cannot start is then in the pod's status, where `list pods` suffices to read it.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": VOLUME, "mountPath": STATE_DIR}, {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True}],
+        "volumeMounts": [{"name": VOLUME, "mountPath": security.state_dir}, {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True}],
     }
 
 
