@@ -16,12 +16,13 @@ from kubectl_build.builder import names
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.objects import create_if_missing, delete_same, refuse_foreign
+from kubectl_build.builder.protect import create_policy
 from kubectl_build.builder.spec import BuilderSpec, pool_architectures
 from kubectl_build.builder.state import Builder, PodInfo, assemble
 from kubectl_build.builder.together import together
 from kubectl_build.builder.waiting import PoolVanished, PoolWait
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import CONFIGMAPS, SECRETS, STATEFULSETS
+from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, SECRETS, STATEFULSETS
 from kubectl_build.errors import Forbidden, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -45,6 +46,7 @@ class _Made:
 
     stateful_sets: dict[str, JsonObject] = field(default_factory=dict)
     config_map: JsonObject | None = None
+    network_policy: JsonObject | None = None
     secret: JsonObject | None = None
 
 
@@ -153,6 +155,7 @@ async def _create_config_map(
     if created is None:
         return await _winner(client, name, spec)
     made.config_map = created
+    made.network_policy = await create_policy(client, manifests.network_policy, emit)
     emit(Note(text=f'creating builder "{name}" in namespace "{client.namespace}": pool {", ".join(architectures)}, image {spec.image}'))
     if spec.qemu_install:
         emit(Note(text=QEMU_NOTE, level="warning"))
@@ -188,6 +191,8 @@ async def _remove_what_never_started(client: KubeClient, name: str, made: _Made,
             await together(*(delete_same(client, STATEFULSETS, item) for item in failed))
             if made.config_map is not None and not await _has_pools(client, name):
                 await delete_same(client, CONFIGMAPS, made.config_map)
+                if made.network_policy is not None:
+                    await delete_same(client, NETWORKPOLICIES, made.network_policy)
                 if made.secret is not None:
                     await delete_same(client, SECRETS, made.secret)
     except (KubectlBuildError, TimeoutError) as exc:

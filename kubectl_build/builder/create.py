@@ -12,11 +12,13 @@ from kubectl_build.builder.bootstrap import QEMU_NOTE
 from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.nodes import count_nodes, has_node
 from kubectl_build.builder.objects import delete_same
+from kubectl_build.builder.protect import apply_policy
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import Builder, PodInfo, assemble, pod_info
 from kubectl_build.builder.together import together
+from kubectl_build.builder.volume import claims_of
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import CONFIGMAPS, PODS, SECRETS, STATEFULSETS, Resource
+from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
 from kubectl_build.errors import ClusterError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -57,7 +59,7 @@ async def bootstrap_architectures(client: KubeClient, spec: BuilderSpec, emit: S
     """
     if spec.platforms:
         return spec.fixed_architectures
-    counts = await count_nodes(client, emit)
+    counts = await count_nodes(client, emit, spec.pod)
     if not counts:
         raise ClusterError("the architectures of the nodes are not known", hint="name what the builder is for with --platform")
     return tuple(sorted(counts, key=lambda arch: (-counts[arch], arch)))
@@ -92,8 +94,9 @@ async def create_builder(
     manifests = render(name, client.namespace, recorded, wanted)
     if spec.replicas is None:
         _leave_replicas(manifests, present)
+    _require_same_claims(name, spec, manifests, present)
     try:
-        changed = await _apply_all(client, name, manifests, present)
+        changed = await _apply_all(client, name, manifests, present, emit)
     except BaseException:
         await _undo(client, present, emit)
         raise
@@ -132,7 +135,7 @@ async def _require_nodes(client: KubeClient, spec: BuilderSpec, architectures: S
     if not spec.platforms:
         return
     for architecture in architectures:
-        if await has_node(client, architecture, emit) is False:
+        if await has_node(client, architecture, emit, spec.pod) is False:
             hint = "kubectl get nodes -L kubernetes.io/arch"
             if architecture == "arm":
                 hint = "with linux/arm64 in the list too, pods on arm64 nodes build 32-bit arm; else leave it to emulation"
@@ -155,12 +158,26 @@ async def _count(pod: PodInfo, active_builds: ActiveBuilds) -> int:
         return 1
 
 
+def _require_same_claims(name: str, spec: BuilderSpec, manifests: Manifests, present: _Present) -> None:
+    """A StatefulSet's claim templates are fixed: a pool with other claims would have to be removed, with the cache in its volumes."""
+    for architecture, wanted in manifests.stateful_sets.items():
+        existing = present.stateful_sets.get(architecture)
+        if existing is not None and claims_of(existing) != claims_of(wanted):
+            known = present.builder.spec if present.builder else None
+            now = f'"{known.cache}"' if known else "another one"
+            raise ClusterError(
+                f'builder "{name}" was not changed: its cache is {now} and cannot become "{spec.cache}", '
+                "since Kubernetes does not change the claims of a StatefulSet",
+                hint=f"give up the cache there is: kubectl buildkit rm {name}, then create it again",
+            )
+
+
 def _leave_replicas(manifests: Manifests, present: _Present) -> None:
     for architecture in present.stateful_sets.keys() & manifests.stateful_sets.keys():
         manifests.stateful_sets[architecture]["spec"].pop("replicas", None)
 
 
-async def _apply_all(client: KubeClient, name: str, manifests: Manifests, present: _Present) -> bool:
+async def _apply_all(client: KubeClient, name: str, manifests: Manifests, present: _Present, emit: Sink) -> bool:
     """Apply what all pods read first, then the pools, once the server agrees to all of it. Returns whether anything changed."""
 
     async def prepare(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> JsonObject | None:
@@ -182,6 +199,10 @@ async def _apply_all(client: KubeClient, name: str, manifests: Manifests, presen
     prepared = await together(*(prepare(*item) for item in (*shared, *pools)))
     ready = [(resource, wanted, existing) for (resource, wanted, _), existing in zip((*shared, *pools), prepared, strict=True)]
     changed = [await bring(*item) for item in ready[: len(shared)]]
+    policy, is_other = await apply_policy(client, manifests.network_policy, emit, builder=name)
+    if policy is not None:
+        present.made.append((NETWORKPOLICIES, policy))
+    changed.append(is_other)
     return any([*changed, *await together(*(bring(*item) for item in ready[len(shared) :]))])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from kubectl_build.builder.pod import tolerations
+from kubectl_build.builder.shape import PodShape
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import Forbidden, NotFound
@@ -17,29 +18,37 @@ _NOT_CORDONED = "spec.unschedulable=false"
 _LINUX = "kubernetes.io/os=linux"
 
 
-async def count_nodes(client: KubeClient, emit: Sink) -> Mapping[str, int] | None:
-    """How many usable nodes there are of each architecture, or None, with a note, when the user may not list nodes."""
+async def count_nodes(client: KubeClient, emit: Sink, shape: PodShape | None = None) -> Mapping[str, int] | None:
+    """How many usable nodes there are of each architecture, or None, with a note, when the user may not list nodes.
+
+    `shape` is that of the builder's pods: what it selects and tolerates counts.
+    """
     counts: Counter[str] = Counter()
+    selector = _selector(_LINUX, shape)
     try:
-        async for page in client.pages(NODES, label_selector=_LINUX, field_selector=_NOT_CORDONED, page_size=_PAGE):
-            counts.update(filter(None, map(usable_architecture, page)))
+        async for page in client.pages(NODES, label_selector=selector, field_selector=_NOT_CORDONED, page_size=_PAGE):
+            counts.update(filter(None, (usable_architecture(node, shape) for node in page)))
     except Forbidden:
         emit(_forbidden())
         return None
     return dict(counts)
 
 
-async def has_node(client: KubeClient, architecture: str, emit: Sink) -> bool | None:
+async def has_node(client: KubeClient, architecture: str, emit: Sink, shape: PodShape | None = None) -> bool | None:
     """Whether a usable node of `architecture` is there; pages are read until one is found. None, with a note, when that is forbidden."""
-    selector = f"{_LINUX},kubernetes.io/arch={architecture}"
+    selector = _selector(f"{_LINUX},kubernetes.io/arch={architecture}", shape)
     try:
         async for page in client.pages(NODES, label_selector=selector, field_selector=_NOT_CORDONED, page_size=_PAGE):
-            if any(usable_architecture(node) == architecture for node in page):
+            if any(usable_architecture(node, shape) == architecture for node in page):
                 return True
     except Forbidden:
         emit(_forbidden())
         return None
     return False
+
+
+def _selector(base: str, shape: PodShape | None) -> str:
+    return ",".join([base, *(f"{key}={value}" for key, value in (shape.node_selector if shape else {}).items())])
 
 
 async def is_lost(client: KubeClient, name: str) -> bool:
@@ -53,13 +62,15 @@ async def is_lost(client: KubeClient, name: str) -> bool:
     return not _is_ready(node)
 
 
-def usable_architecture(node: JsonObject) -> str:
+def usable_architecture(node: JsonObject, shape: PodShape | None = None) -> str:
     """The node's architecture, or "" when no builder pod can go there: it is not Ready, cordoned, or has a taint that is not tolerated."""
     architecture = str((node["metadata"].get("labels") or {}).get("kubernetes.io/arch", ""))
     spec = node.get("spec") or {}
-    if not architecture or not _is_ready(node) or spec.get("unschedulable") or not _tolerated(spec.get("taints") or (), architecture):
+    if not architecture or not _is_ready(node) or spec.get("unschedulable"):
         return ""
-    return architecture
+    accepted = [*tolerations(architecture), *(shape.tolerations if shape else ())]
+    blocking = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
+    return architecture if all(any(_tolerates(item, taint) for item in accepted) for taint in blocking) else ""
 
 
 def _is_ready(node: JsonObject) -> bool:
@@ -67,12 +78,13 @@ def _is_ready(node: JsonObject) -> bool:
     return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 
 
-def _tolerated(taints: Iterable[JsonObject], architecture: str) -> bool:
-    accepted = {(item["key"], item.get("value"), item["effect"]) for item in tolerations(architecture) if item["operator"] == "Equal"}
-    return all(
-        taint.get("effect") == "PreferNoSchedule" or (taint.get("key"), taint.get("value", ""), taint.get("effect")) in accepted
-        for taint in taints
-    )
+def _tolerates(toleration: JsonObject, taint: JsonObject) -> bool:
+    """Kubernetes' own rule, but that a taint which is borne for a time only does not let a pod in."""
+    if toleration.get("tolerationSeconds") is not None or toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in (None, "", taint.get("key"))
+    return toleration.get("key") == taint.get("key") and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _forbidden() -> Note:

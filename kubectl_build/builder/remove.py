@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from kubectl_build.builder import names
 from kubectl_build.builder.follow import follow
 from kubectl_build.builder.objects import delete_same
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import CONFIGMAPS, PODS, SECRETS, STATEFULSETS, Resource
+from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
 from kubectl_build.errors import ClusterError, Forbidden
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -52,6 +52,9 @@ async def _remove(client: KubeClient, name: str) -> bool:
     strays = [pod for pod in pods if not any(owner.get("uid") in owned for owner in pod["metadata"].get("ownerReferences") or ())]
     await together(*(delete_same(client, PODS, pod) for pod in strays))
     await together(*(delete_same(client, SECRETS, item) for item in secrets))
+    with suppress(Forbidden):
+        policies = await _list(client, NETWORKPOLICIES, selector)
+        await together(*(delete_same(client, NETWORKPOLICIES, item) for item in policies))
     await together(*(delete_same(client, CONFIGMAPS, item) for item in config_maps))
     return bool(sets or config_maps or pods)
 

@@ -34,6 +34,7 @@ def create_role() -> JsonObject:
         [
             _rule("", ["configmaps", "secrets"], ["get", "list", "create", "patch", "delete"]),
             _rule("apps", ["statefulsets"], ["get", "list", "watch", "create", "patch", "delete"]),
+            _rule("networking.k8s.io", ["networkpolicies"], ["get", "list", "create", "patch", "delete"]),
             _rule("", ["pods"], ["get", "list", "watch", "delete"]),
             _rule("", ["pods/exec"], ["get", "create"]),
             _rule("", ["events"], ["get", "list", "watch"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from kubectl_build.builder.amounts import parse_quantity
@@ -97,6 +98,15 @@ def claim_fields(cache: CacheVolume, labels: Mapping[str, str]) -> JsonObject:
         # A stopped builder keeps its cache; a removed one only when asked to.
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain" if cache.keep else "Delete", "whenScaled": "Retain"},
     }
+
+
+def claims_of(stateful_set: JsonObject) -> tuple[tuple[str, Decimal, str | None], ...]:
+    """The name, size and class of the claims that a StatefulSet makes, for comparing."""
+    found = []
+    for claim in stateful_set["spec"].get("volumeClaimTemplates") or ():
+        size = parse_quantity(claim["spec"]["resources"]["requests"]["storage"], what="size of the claim")
+        found.append((claim["metadata"]["name"], size, claim["spec"].get("storageClassName")))
+    return tuple(found)
 
 
 def collection_settings(cache: CacheVolume, worker: Mapping[str, Any]) -> dict[str, str]:

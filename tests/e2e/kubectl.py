@@ -18,7 +18,7 @@ from typing import Any, Self
 from tests.e2e.environment import ClusterEnv
 
 MANAGED = "app.kubernetes.io/managed-by=kubectl-build"
-_KINDS = "configmaps,secrets,statefulsets,pods,leases,services,persistentvolumeclaims,roles,rolebindings,serviceaccounts"
+_KINDS = "configmaps,secrets,statefulsets,pods,leases,services,networkpolicies,persistentvolumeclaims,roles,rolebindings,serviceaccounts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,14 @@ async def test_ensure_creates_the_builder_with_the_pools_asked_for(api: FakeKube
         pods = await _ensure(client, notes, "amd64", "arm64")
 
     assert {arch: [pod.name for pod in found] for arch, found in pods.items()} == {"amd64": ["b-amd64-0"], "arm64": ["b-arm64-0"]}
-    assert _names(api) == ["configmaps/b", "pods/b-amd64-0", "pods/b-arm64-0", "statefulsets/b-amd64", "statefulsets/b-arm64"]
+    assert _names(api) == [
+        "configmaps/b",
+        "networkpolicies/b",
+        "pods/b-amd64-0",
+        "pods/b-arm64-0",
+        "statefulsets/b-amd64",
+        "statefulsets/b-arm64",
+    ]
     assert notes.texts[0].startswith('creating builder "b" in namespace "default": pool amd64, arm64, image ')
 
 
@@ -85,7 +92,7 @@ async def test_ensure_twice_at_once_makes_one_builder(api: FakeKubeApi, client: 
         )
 
     assert first == second
-    assert _names(api) == ["configmaps/b", "pods/b-amd64-0", "statefulsets/b-amd64"]
+    assert _names(api) == ["configmaps/b", "networkpolicies/b", "pods/b-amd64-0", "statefulsets/b-amd64"]
     recorded = api.find(CONFIGMAPS, "b")
     assert recorded is not None
     assert f"image: {first['amd64'][0].image}\n" in recorded["data"]["builder.yaml"]

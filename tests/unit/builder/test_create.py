@@ -176,7 +176,7 @@ async def test_create_of_one_new_builder_twice_at_once_and_alike_is_one_builder(
     results = await asyncio.gather(_create(client, notes, architectures=["amd64"]), _create(client, notes, architectures=["amd64"]))
 
     assert [result.pools for result in results] == [("amd64",), ("amd64",)]
-    assert _names(api) == ["configmaps/b", "statefulsets/b-amd64"]
+    assert _names(api) == ["configmaps/b", "networkpolicies/b", "statefulsets/b-amd64"]
 
 
 async def test_create_of_one_new_builder_twice_at_once_and_differently_is_a_conflict(
@@ -185,7 +185,7 @@ async def test_create_of_one_new_builder_twice_at_once_and_differently_is_a_conf
     outcomes = await asyncio.gather(*(_outcome(_create(client, notes, BuilderSpec(image=f"i:{number}"), ["amd64"])) for number in range(2)))
 
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "CreateResult"]
-    assert _names(api) == ["configmaps/b", "statefulsets/b-amd64"]
+    assert _names(api) == ["configmaps/b", "networkpolicies/b", "statefulsets/b-amd64"]
 
 
 async def _outcome(call: object) -> object:
