@@ -185,7 +185,8 @@ def test_files_of_pools_failure_of_one_platform_leaves_no_file(warm: Namespace, 
     folder, temporary = tmp_path / "out", tmp_path / "tmp"
     folder.mkdir()
     temporary.mkdir()
-    outputs = [f"type=oci,dest={folder / 'a.tar'}", f"type=tar,dest={folder / 'b.tar'}", f"type=oci,tar=false,dest={folder / 'c'}"]
+    kinds = {"a.tar": "type=oci", "b.tar": "type=tar", "c": "type=oci,tar=false", "d": "type=local"}
+    outputs = [f"{kind},dest={folder / name}" for name, kind in kinds.items()]
 
     result = warm.kubectl.with_env(TMPDIR=str(temporary))(
         "build", context({"Dockerfile": FAILS_ON_ARM}), BOTH, *[word for output in outputs for word in ("-o", output)]
