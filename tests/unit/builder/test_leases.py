@@ -57,10 +57,13 @@ async def test_lease_tells_who_builds_and_is_gone_afterwards(api: FakeKubeApi, c
 async def test_lease_is_gone_after_a_build_that_failed_or_was_interrupted(
     api: FakeKubeApi, client: KubeClient, notes: Notes, error: BaseException
 ) -> None:
-    with pytest.raises(type(error)):
+    async def build() -> None:
         async with _held(client, notes):
             await until(lambda: _stored(api))
             raise error
+
+    with pytest.raises(type(error)):
+        await build()
 
     assert _stored(api) == []
 
