@@ -29,9 +29,13 @@ from dataclasses import dataclass
 
 
 class KubectlBuildError(Exception):
-    """The root: `message` for the user, an optional `hint` (what to do next) and the process's exit code."""
+    """The root: `message` for the user, an optional `hint` (what to do next) and the process's exit code.
+
+    `transient` tells that what is between here and there has failed, so that another try may go well.
+    """
 
     exit_code = 1
+    transient = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -149,10 +153,10 @@ class BuilderNotReady(ClusterError):
 
 
 class ConnectionLost(KubectlBuildError):
-    """A connection to a builder, or the pod behind it, went away while it was needed. `final` tells that another try is of no use."""
+    """A connection to a builder, or the pod behind it, went away while it was needed."""
 
     exit_code = 5
-    final = False
+    transient = True
 
 
 class DialError(ConnectionLost):
@@ -162,13 +166,14 @@ class DialError(ConnectionLost):
 class ProtocolError(ConnectionLost):
     """A peer sent what its protocol does not allow."""
 
-    final = True
+    transient = False
 
 
 class RegistryError(KubectlBuildError):
     """A registry refused a request or could not be reached.
 
     `status` is the HTTP code when there was one, `code` the registry's own error code (UNAUTHORIZED, DENIED, ...), `retry_after` seconds.
+    Answers that are about the registry's own state make it transient, as `transient` does.
     """
 
     exit_code = 6
@@ -181,8 +186,10 @@ class RegistryError(KubectlBuildError):
         code: str = "",
         retry_after: float | None = None,
         hint: str | None = None,
+        transient: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.transient = self.transient or transient or (status is not None and (status >= 500 or status in (408, 429)))
         self.status = status
         self.code = code
         self.retry_after = retry_after

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from kubectl_build.attachables import Services, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
@@ -25,7 +24,7 @@ from kubectl_build.buildkit.subrequest import CallResult, run_call
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
-from kubectl_build.errors import ConnectionLost, UsageError, ungrouped
+from kubectl_build.errors import UsageError, ungrouped
 from kubectl_build.held import held
 from kubectl_build.join import index_response, join_shares, publish, trust
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
@@ -52,15 +51,12 @@ from kubectl_build.plan import (
 )
 from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
+from kubectl_build.registry.index import IndexDocument
+from kubectl_build.retries import Retries
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, named_shared_keys, session_shared_key
 from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
-
-T = TypeVar("T")
-
-_TRIES = 3
-"""How often a pool's solve is begun: lost connections and pods are tried again, since finished steps are cached."""
 
 
 async def build(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
@@ -92,7 +88,7 @@ async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, en
             async with attached(link.client, session):
                 return await run_call(link.client, session, job, question, emit=work.emit)
 
-        return await work.retried(work.home, ask)
+        return await work.retries.on_link(work.home, ask)
 
 
 async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
@@ -100,8 +96,7 @@ async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sin
     async with _prepared(request, kube, emit, environ, start=False) as work:
         if not work.pools.runs(work.home):
             return provisional_plan(work.platforms, work.pools.candidates, request.emulation)
-        async with work.pools.link(work.home) as link:
-            return await work.plan(link)
+        return await work.retries.on_link(work.home, work.plan)
 
 
 @asynccontextmanager
@@ -142,9 +137,13 @@ async def _prepared(
 @asynccontextmanager
 async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: str, emit: Sink) -> AsyncIterator[BuildRequest]:
     """`request` with the Dockerfile of a URL in a private directory, loaded by a daemon: it may be reachable from there only."""
-    session = Session(shared_key="", attachables=[])
-    async with pools.link(pool) as link, attached(link.client, session):
-        data = await fetch_dockerfile(link.client, session, request.dockerfile.url, emit=emit)
+
+    async def fetch(link: Link) -> bytes:
+        session = Session(shared_key="", attachables=[])
+        async with attached(link.client, session):
+            return await fetch_dockerfile(link.client, session, request.dockerfile.url, emit=emit)
+
+    data = await Retries(pools=pools, limit=request.retries, emit=emit).on_link(pool, fetch)
     with tempfile.TemporaryDirectory(prefix="kubectl-build-") as directory:
         (Path(directory) / "Dockerfile").write_bytes(data)
         yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=Path(directory), separate=True))
@@ -189,6 +188,11 @@ class _Work:
     home: str
     services: Services
 
+    @property
+    def retries(self) -> Retries:
+        """How work on a pool is tried again."""
+        return Retries(pools=self.pools, limit=self.request.retries, emit=self.emit)
+
     async def solve_alone(self) -> tuple[Plan, list[Share]]:
         """Plan and build in one solve on the only pool that comes into question. Raises _Elsewhere when that is another one,
         or may be."""
@@ -208,7 +212,7 @@ class _Work:
         async def attempt(link: Link) -> Share:
             return await self._solve(link, self.platforms, check, pools=(link.pool,))
 
-        solved = await self.retried(self.home, attempt)
+        solved = await self.retries.on_link(self.home, attempt)
         return plan, [solved]
 
     async def solve_planned(self) -> tuple[Plan, list[Share]]:
@@ -221,7 +225,7 @@ class _Work:
                 return plan, [await self._share(plan, plan.pools[0], link if plan.pools[0] == self.home else None)]
             return plan, await self._shares(plan, link)
 
-        return await self.retried(self.home, attempt)
+        return await self.retries.on_link(self.home, attempt)
 
     async def _shares(self, plan: Plan, link: Link) -> list[Share]:
         """Build on several pools at once, and join the files that they send; `link` is to the pool that has planned."""
@@ -278,7 +282,7 @@ class _Work:
         async def attempt(link: Link) -> Share:
             return await self._solve(link, plan.platforms(pool), check, pools=plan.pools, files=files)
 
-        return await self.retried(pool, attempt, first=link)
+        return await self.retries.on_link(pool, attempt, first=link)
 
     async def _decide(self, link: Link, needs: Mapping[Platform, Needs], elsewhere: Mapping[str, Mapping[Platform, Needs]]) -> Plan:
         plan = make_plan(self.platforms, needs, link.pool, self.pools.candidates, self.request.emulation, elsewhere=elsewhere)
@@ -314,26 +318,6 @@ class _Work:
     ) -> Share:
         return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit, files=files)
 
-    async def retried(self, pool: str, attempt: Callable[[Link], Awaitable[T]], *, first: Link | None = None) -> T:
-        """Run `attempt` on a link to `pool`, and again on a new one when the connection or the pod was lost.
-
-        Not after a cancellation, which may well look like a lost connection from here, and not after what has been tried enough.
-        """
-        task = asyncio.current_task()
-        for number in range(1, _TRIES + 1):
-            try:
-                if first is not None:
-                    return await attempt(first)
-                async with self.pools.link(pool) as link:
-                    return await attempt(link)
-            except ConnectionLost as error:
-                if number == _TRIES or error.final or (task is not None and task.cancelling()):
-                    error.final = True
-                    raise
-                self.emit(Note(text=f"{error.message}; trying again ({number + 1} of {_TRIES})", level="warning"))
-            first = None
-        raise AssertionError("the last try returns or raises")
-
     async def finish(self, plan: Plan, solved: Sequence[Share]) -> BuildResult:
         """Join what the pools made into one result; with several pools and a push, write the index to every tag."""
         places = tuple(self._place(plan, platform, solved) for platform in self.platforms)
@@ -343,8 +327,7 @@ class _Work:
             if all(DESCRIPTOR in share.result.response for share in solved):
                 document = join_shares(self.platforms, solved)
                 if self.request.pushes:
-                    route = await self.pools.route(first.link)
-                    await publish(document, self.request, route, keychain=self.keychain, emit=self.emit)
+                    await self._publish(document, first.link)
                 response = index_response(document, self.request)
         digest = response.get(DIGEST, "")
         provenance = {key: value for share in solved for key, value in share.provenance.items()}
@@ -355,6 +338,15 @@ class _Work:
             places=places,
             pushed=self.request.names if self.request.pushes else (),
         )
+
+    async def _publish(self, document: IndexDocument, link: Link) -> None:
+        """Write the index from the pod of `link`; if that is gone by now, from another one of its pool."""
+
+        async def attempt(link: Link) -> None:
+            route = await self.pools.route(link)
+            await publish(document, self.request, route, keychain=self.keychain, emit=self.emit)
+
+        await self.retries.on_link(link.pool, attempt, first=link)
 
     def _where(self, link: Link) -> str:
         """Builder and node as they stand in a build's reference; a daemon by address has buildx's names for such."""

@@ -13,7 +13,7 @@ from kubectl_build.buildkit.caches import cache_exports, cache_imports
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.response import NAME, raw_descriptor
 from kubectl_build.buildkit.solve import Check, SolveJob, SolveResult, attached, run_solve
-from kubectl_build.errors import ConnectionLost, ProtocolError, UsageError
+from kubectl_build.errors import ConnectionLost, ProtocolError, RegistryError, UsageError
 from kubectl_build.layout.cache import open_local_caches, record_local_caches, reset_local_caches
 from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.layout.store import LayoutStore
@@ -98,6 +98,6 @@ async def solve_job(
     try:
         async with attached(client, session):
             return await run_solve(client, session, job, check=check, emit=emit, pool=label)
-    except ConnectionLost as error:
-        error.final |= send.irrevocable
+    except (ConnectionLost, RegistryError) as error:
+        error.transient &= not send.irrevocable
         raise

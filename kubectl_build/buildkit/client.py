@@ -273,7 +273,7 @@ async def _first_answer(client: BuildkitClient, failure: Callable[[], KubectlBui
     except ConnectionLost as error:
         if isinstance(error.__cause__, grpc.aio.AioRpcError) and error.__cause__.code() is grpc.StatusCode.UNIMPLEMENTED:
             stranger = DialError(f"what answers there is no BuildKit daemon: {error.__cause__.details()}")
-            stranger.final = True
+            stranger.transient = False
             raise stranger from error
         raise failure() or DialError(error.message, hint=error.hint) from error
 

@@ -34,7 +34,8 @@ _REGISTRY_TEXT = re.compile(
 )
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
 _PASSING_TEXT = re.compile(
-    r"connection (reset|refused)|broken pipe|\bEOF\b|timeout\b|timed out|deadline exceeded|closed network connection|GOAWAY|server misbehaving"
+    r"connection (reset|refused)|broken pipe|\bEOF\b|timeout\b|timed out|deadline exceeded|closed network connection|GOAWAY|"
+    r"server misbehaving"
 )
 _REFUSAL_TEXT = re.compile(r"denied|unauthori[sz]ed|forbidden|insufficient_scope|no basic auth credentials|x509|not found", re.IGNORECASE)
 

@@ -41,6 +41,7 @@ from kubectl_build.cli.options.outputs import check_destinations, check_outputs,
 from kubectl_build.cli.options.secrets import parse_secrets, parse_ssh
 from kubectl_build.cli.remote import is_git_over_ssh
 from kubectl_build.cli.vcs import vcs_info
+from kubectl_build.deadlines import parse_duration
 from kubectl_build.errors import UsageError
 from kubectl_build.model.inputs import Dockerfile, LocalContext, local_directories
 from kubectl_build.model.kubeflags import KubeFlags
@@ -78,6 +79,7 @@ def build(
     environ = os.environ
     mode, quiet = display_mode(flags, environ)
     request = parse_request(flags, path, environ)
+    timeout = parse_duration(flags.timeout, "--timeout") if flags.timeout else None
     _check_files(request, flags)
     named = parse_context_names(flags.build_context)
     without_policies = parse_policy(flags.policy)
@@ -88,17 +90,17 @@ def build(
         request = with_inputs(request, inputs, flags.file, environ)
         if flags.iidfile is not None:
             forget_result(flags.iidfile)
-        return _run(request, kube_flags, flags, mode=mode, quiet=quiet)
+        return _run(request, kube_flags, flags, mode=mode, quiet=quiet, timeout=timeout)
 
 
-def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool) -> int:
+def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool, timeout: float | None) -> int:
     from kubectl_build.cli.run import run_build, run_call, run_plan
 
     unnamed = not named_builder(flags.builder, os.environ)
     if flags.plan is not None:
-        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON, unnamed=unnamed)
+        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON, unnamed=unnamed, timeout=timeout)
     if request.call is not None:
-        return run_call(request, kube_flags, mode=_DISPLAYS[mode], unnamed=unnamed)
+        return run_call(request, kube_flags, mode=_DISPLAYS[mode], unnamed=unnamed, timeout=timeout)
     return run_build(
         request,
         kube_flags,
@@ -108,6 +110,7 @@ def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mod
         iidfile=flags.iidfile,
         metadata_file=flags.metadata_file,
         unnamed=unnamed,
+        timeout=timeout,
     )
 
 
@@ -137,6 +140,8 @@ def parse_request(flags: BuildFlags, path: str, environ: Mapping[str, str]) -> B
         raise refuse_load("--load")
     if "" in flags.registry_secret:
         raise UsageError("--registry-secret has no name", hint="see: kubectl get secrets")
+    if flags.retries < 0:
+        raise UsageError(f"--retries {flags.retries} is less than 0", hint="0 is for no second try")
     if flags.no_cache and flags.no_cache_filter:
         raise UsageError("--no-cache and --no-cache-filter cannot currently be used together", hint="--no-cache is for all stages")
     request = BuildRequest(
@@ -158,6 +163,7 @@ def parse_request(flags: BuildFlags, path: str, environ: Mapping[str, str]) -> B
         context_key=flags.context_key,
         auth_via=flags.auth_via,
         registry_secrets=tuple(flags.registry_secret),
+        retries=flags.retries,
         source_policy=source_policy(environ),
     )
     request = _with_steps(request, flags)

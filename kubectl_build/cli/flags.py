@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from kubectl_build.model.request import AuthVia, Emulation
+from kubectl_build.model.request import DEFAULT_RETRIES, AuthVia, Emulation
 
 
 class ProgressMode(StrEnum):
@@ -104,6 +104,8 @@ class BuildFlags:
         Texts, _builder("--registry-secret", help="Kubernetes secret with registry logins; repeatable.", metavar="NAME")
     ]
     auth_via: Annotated[AuthVia, _builder("--auth-via", help="Who asks registries for tokens: cluster or client.", metavar="WHO")]
+    retries: Annotated[int, _builder("--retries", help="How often to begin again when a pod, link or registry fails.", metavar="N")]
+    timeout: Annotated[str, _builder("--timeout", help="End a build that takes longer, for example 30m.", metavar="TIME")]
     context_key: Annotated[str, _builder("--context-key", help="Builds of one key meet in one pod; else the context's.", metavar="TEXT")]
     emulation: Annotated[Emulation, _builder("--emulation", help="Steps under QEMU: auto, never or always.", metavar="WHEN")]
     plan: Annotated[PlanFormat | None, _builder("--plan", help="Print which platform goes where and stop.", metavar="[=json]")]
@@ -143,7 +145,14 @@ _IGNORED = {
     "squash": "a multi-stage Dockerfile has the same effect",
 }
 
-_DEFAULTS: dict[Any, Any] = {str: "", bool: False, AuthVia: AuthVia.CLUSTER, Emulation: Emulation.AUTO, ProgressMode: ProgressMode.AUTO}
+_DEFAULTS: dict[Any, Any] = {
+    str: "",
+    bool: False,
+    int: DEFAULT_RETRIES,
+    AuthVia: AuthVia.CLUSTER,
+    Emulation: Emulation.AUTO,
+    ProgressMode: ProgressMode.AUTO,
+}
 
 
 def ignored_flags(flags: BuildFlags) -> list[str]:

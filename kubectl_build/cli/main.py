@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from kubectl_build.cli.errors import show_error
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError, UsageError, most_telling
 
 _SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)}
@@ -41,6 +42,7 @@ def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
     """Parse `argv`, run the command, return the exit code. Errors are told on stderr, without a traceback."""
     command = typer.main.get_command(app)
     try:
+        deadlines()  # what is wrong in them is told before anything is asked
         outcome = command.main(args=_expand(argv, _switches(command)), prog_name=prog, standalone_mode=False)
     except typer.Exit as exit_:
         return exit_.exit_code

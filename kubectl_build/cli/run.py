@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
+from kubectl_build.cli.limit import limited
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.preference import with_preference
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
@@ -21,6 +22,7 @@ from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
 from kubectl_build.plan import Plan
+from kubectl_build.progress.activity import Activity
 from kubectl_build.progress.display import Mode, open_display
 from kubectl_build.progress.rawjson import warning_document
 from kubectl_build.progress.warnings import Warnings
@@ -36,10 +38,11 @@ def run_build(
     iidfile: Path | None,
     metadata_file: Path | None,
     unnamed: bool,
+    timeout: float | None,
 ) -> int:
     """Build and tell, of warnings with `details`. Returns the exit code; raises KubectlBuildError for the caller to show.
 
-    `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used.
+    `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used; `timeout` is in seconds.
     """
     from kubectl_build.pipeline import build
 
@@ -49,7 +52,8 @@ def run_build(
 
     async def work() -> int:
         opened = open_display(mode, sys.stderr, environ=os.environ, details=details)
-        async with opened as display, connected_for(request, cluster) as kube:
+        activity = Activity()
+        async with opened as display, limited(timeout, activity.words), connected_for(request, cluster) as kube:
 
             def emit(event: BuildEvent) -> None:
                 if isinstance(event, StatusUpdate):
@@ -57,7 +61,7 @@ def run_build(
                 display.update(event)
 
             chosen = await with_preference(request, kube, emit=emit, environ=os.environ) if unnamed else request
-            result = await build(chosen, kube, emit=emit, environ=os.environ)
+            result = await build(chosen, kube, emit=activity.before(emit), environ=os.environ)
         if iidfile is not None:
             write_result(iidfile, result.image_id)
         if metadata_file is not None:
@@ -68,7 +72,7 @@ def run_build(
     return run_async(work)
 
 
-def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool) -> int:
+def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool, timeout: float | None) -> int:
     """Ask the frontend instead of building; its answer goes to stdout. Returns the exit code that it asks for."""
     from kubectl_build.cli.call import show_call
     from kubectl_build.pipeline import call
@@ -77,15 +81,16 @@ def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: 
     question = request.call
 
     async def work() -> int:
-        async with open_display(mode, sys.stderr, environ=os.environ) as display, connected_for(request, cluster) as kube:
+        activity, opened = Activity(), open_display(mode, sys.stderr, environ=os.environ)
+        async with opened as display, limited(timeout, activity.words), connected_for(request, cluster) as kube:
             chosen = await with_preference(request, kube, emit=display.update, environ=os.environ) if unnamed else request
-            result = await call(chosen, kube, emit=display.update, environ=os.environ)
+            result = await call(chosen, kube, emit=activity.before(display.update), environ=os.environ)
         return show_call(result, question, out=sys.stdout, dockerfile=request.dockerfile.shown)
 
     return run_async(work)
 
 
-def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool) -> int:
+def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool, timeout: float | None) -> int:
     """Print the plan on stdout and stop. Notes go to stderr."""
     from kubectl_build.pipeline import plan_only
 
@@ -94,9 +99,10 @@ def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unname
             print(event.text, file=sys.stderr)
 
     async def work() -> int:
-        async with connected_for(request, cluster) as kube:
+        activity = Activity()
+        async with limited(timeout, activity.words), connected_for(request, cluster) as kube:
             chosen = await with_preference(request, kube, emit=note, environ=os.environ) if unnamed else request
-            plan = await plan_only(chosen, kube, emit=note, environ=os.environ)
+            plan = await plan_only(chosen, kube, emit=activity.before(note), environ=os.environ)
         print(json.dumps(_plan_document(plan), indent=2) if as_json else plan.table())
         if not plan.certain and not as_json:
             print("no builder runs yet: this is what the nodes alone decide; the Dockerfile's steps may change it", file=sys.stderr)

@@ -109,6 +109,10 @@ class Call:
     ignore_status: bool = False
 
 
+DEFAULT_RETRIES = 2
+"""How often what the infrastructure broke is begun again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """A build. `platforms` is empty when the user named none.
@@ -154,6 +158,7 @@ class BuildRequest:
     emulation: Emulation = Emulation.AUTO
     auth_via: AuthVia = AuthVia.CLUSTER
     registry_secrets: tuple[str, ...] = ()
+    retries: int = DEFAULT_RETRIES
 
     @property
     def exported(self) -> tuple[Output, ...]:

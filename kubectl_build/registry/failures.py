@@ -27,9 +27,13 @@ class Untrusted(RegistryError):
 class Refused(RegistryError):
     """Nothing listens at the address."""
 
+    transient = True
+
 
 class Broken(RegistryError):
     """The connection ended before the answer did: worth another try."""
+
+    transient = True
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def converted(registry: str, url: URL, link: Link, *, deadline: float) -> Iterat
     try:
         yield
     except TimeoutError as exc:
-        raise RegistryError(f"{who} did not answer within {deadline:.0f} s") from exc
+        raise RegistryError(f"{who} did not answer within {deadline:g} s", transient=True) from exc
     except aiohttp.ClientConnectorCertificateError as exc:
         raise _untrusted(who, registry, exc.certificate_error) from exc
     except aiohttp.ClientConnectorSSLError as exc:

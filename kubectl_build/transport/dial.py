@@ -79,7 +79,7 @@ class _Http2Stream:
 
     def _stranger(self, why: str) -> DialError:
         error = DialError(f"what listens at {self._where} is no BuildKit daemon: {why}", hint=self._hint)
-        error.final = True
+        error.transient = False
         return error
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:

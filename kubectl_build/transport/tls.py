@@ -129,7 +129,7 @@ def _read(path: Path, option: str) -> bytes:
 
 def _refused(exc: ssl.SSLError, where: str, files: TlsFiles) -> DialError:
     error = _reason(exc, where, files)
-    error.final = True  # the same files meet the same refusal
+    error.transient = False  # the same files meet the same refusal
     return error
 
 

@@ -129,7 +129,7 @@ async def test_wrong_authority_is_told(guarded: Guarded) -> None:
 
     assert error.message == f"the certificate of 127.0.0.1:{guarded.port} is not trusted: unable to get local issuer certificate"
     assert "cacert=" in (error.hint or "")
-    assert error.final
+    assert not error.transient
 
 
 async def test_systems_authorities_do_not_do(guarded: Guarded) -> None:
@@ -201,7 +201,7 @@ async def test_server_that_is_no_buildkit_is_told() -> None:
         error = await refusal(f"tcp://127.0.0.1:{port}")
 
     assert error.message == f"what listens at tcp://127.0.0.1:{port} is no BuildKit daemon: it does not speak HTTP/2"
-    assert error.final
+    assert not error.transient
 
 
 async def test_grpc_server_without_buildkits_services_is_told(tmp_path: Path) -> None:

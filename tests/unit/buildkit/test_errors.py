@@ -78,6 +78,40 @@ def test_cache_in_a_cloud_that_cannot_be_written_is_a_registry_error() -> None:
     assert isinstance(solve_error(failure(text), log_of("exporting cache to Amazon S3", b"")), RegistryError)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "failed to push reg.example/a: unexpected status from PUT request to https://reg.example/v2/a/: 500 Internal Server Error",
+        'failed to push reg.example/a: failed to do request: Head "https://reg.example/v2/": dial tcp 10.0.0.1:443: connection refused',
+        'failed to push reg.example/a: failed to copy: Put "https://reg.example/v2/": write tcp: connection reset by peer',
+        'failed to push reg.example/a: failed to do request: Head "https://reg.example/v2/": EOF',
+        'failed to push reg.example/a: failed to do request: Head "https://reg.example/v2/": net/http: TLS handshake timeout',
+    ],
+)
+def test_push_that_the_infrastructure_broke_may_be_tried_again(text: str) -> None:
+    error = solve_error(failure(text), log_of("exporting to image", b""))
+
+    assert isinstance(error, RegistryError)
+    assert error.transient
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "failed to push reg.example/a: unexpected status from HEAD request to https://reg.example/v2/a/blobs/: 403 Forbidden",
+        "failed to push reg.example/a: failed to fetch anonymous token: unexpected status: 401 Unauthorized",
+        "failed to push reg.example/timeout: push access denied, insufficient_scope: authorization failed",
+        'failed to push reg.example/a: failed to do request: Head "https://reg.example/v2/": dial tcp: lookup reg.example: no such host',
+        'failed to push reg.example/a: failed to do request: Head "https://reg.example/": x509: certificate signed by unknown authority',
+    ],
+)
+def test_push_that_the_registry_refuses_is_final(text: str) -> None:
+    error = solve_error(failure(text), log_of("exporting to image", b""))
+
+    assert isinstance(error, RegistryError)
+    assert not error.transient
+
+
 def test_step_whose_own_output_talks_of_a_push_stays_a_build_failure() -> None:
     message = 'process "/bin/sh -c failed to push" did not complete successfully: exit code: 1'
 

@@ -44,7 +44,23 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
     assert request.dockerfile == Dockerfile(directory=context, shown="Dockerfile")
     assert (request.builder, request.auth_via, request.emulation) == ("buildkit", AuthVia.CLUSTER, Emulation.AUTO)
     assert not any([request.tags, request.platforms, request.outputs, request.attests, request.build_args, request.vcs, request.call])
-    assert started.options == {"mode": "auto", "details": False, "quiet": False, "iidfile": None, "metadata_file": None, "unnamed": True}
+    assert request.retries == 2
+    assert started.options == {
+        "mode": "auto",
+        "details": False,
+        "quiet": False,
+        "iidfile": None,
+        "metadata_file": None,
+        "unnamed": True,
+        "timeout": None,
+    }
+
+
+def test_limits_of_time_and_tries_reach_the_build(start: Start) -> None:
+    started = start(".", "--timeout", "1h30m", "--retries", "0")
+
+    assert started.options["timeout"] == 5400
+    assert started.request.retries == 0
 
 
 @pytest.mark.parametrize(

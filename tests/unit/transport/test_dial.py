@@ -113,7 +113,7 @@ async def test_first_bytes_of_something_else_are_told(tmp_path: Path, said: byte
             await near.receive()
 
     assert caught.value.message == f"what listens at unix://{tmp_path}/s is no BuildKit daemon: {why}"
-    assert caught.value.final
+    assert not caught.value.transient
 
 
 async def test_end_before_the_first_byte_is_a_dial_error_that_may_be_tried_again(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_end_before_the_first_byte_is_a_dial_error_that_may_be_tried_again
         with pytest.raises(DialError, match="ended the connection without an answer") as caught:
             await near.receive()
 
-    assert not caught.value.final
+    assert caught.value.transient
 
 
 async def test_end_after_the_first_frame_is_the_end_of_the_stream(tmp_path: Path) -> None:
