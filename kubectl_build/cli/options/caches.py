@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kubectl_build.cli.options.fields import parse_bool, parse_fields
 from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import CacheEntry
 
 _TYPES = ("registry", "local", "inline", "gha", "s3", "azblob")
@@ -29,7 +30,19 @@ def parse_caches(flag: str, texts: Iterable[str]) -> tuple[CacheEntry, ...]:
             result += [CacheEntry(type="registry", attrs={"ref": ref}) for ref in fields if ref]
         else:
             result.append(_parse(flag, fields))
+    if flag == "--cache-to":
+        _check_references(result)
     return tuple(result)
+
+
+def _check_references(entries: Iterable[CacheEntry]) -> None:
+    """Refuse what can be no place for a cache. A --cache-from that names nothing is a cache that is not there, as in buildx."""
+    for entry in entries:
+        if entry.type == "registry":
+            try:
+                parse_reference(entry.attrs["ref"])
+            except UsageError as error:
+                raise UsageError(f"--cache-to: {error.message}", hint=error.hint) from error
 
 
 def _parse(flag: str, fields: list[str]) -> CacheEntry:
