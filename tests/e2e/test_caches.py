@@ -145,6 +145,11 @@ def test_caches_that_cannot_be_pushed_fail_the_build_unless_errors_are_ignored(n
     assert "connection refused" in result.stderr
 
 
+def test_caches_whose_name_is_no_reference_are_refused_before_the_build(build: Callable[..., Result]) -> None:
+    for target in ("not/A/Ref", "type=registry,ref=not/A/Ref,ignore-error=true"):
+        build(BOTH, "--cache-to", target).failed(2, "--cache-to", "not/A/Ref")
+
+
 def test_caches_that_are_not_there_are_no_error(namespace: Namespace, build: Callable[..., Result], tmp_path: Path) -> None:
     base = f"{namespace.cluster.registry}/{namespace.repository('none')}"
     build(BOTH, "--cache-from", f"{base}:v1", "--cache-from", f"type=local,src={tmp_path / 'none'}").ok()
