@@ -12,7 +12,10 @@ from kubectl_build.builder.volume import VOLUME, pod_volume
 from kubectl_build.model.json import JsonObject
 
 GRACE_SECONDS = 60
-"""How long a pod that is deleted may finish what it builds: buildkitd takes no new builds after SIGTERM and ends with the last one."""
+"""How long a pod that is deleted may finish what it builds. No new build is sent to it."""
+
+_DRAIN = "while buildctl debug histories | grep -q ^STARTED; do sleep 1; done"
+"""Ends with the last build that the daemon runs, and with the grace period in any case. Only then is buildkitd told to end."""
 
 _STARTUP_SECONDS = 600
 """A daemon with a large cache on a slow disk takes minutes to open it, and is not restarted for that. A crash is told at once anyway."""
@@ -121,6 +124,7 @@ def _buildkitd_container(spec: BuilderSpec, security: Rung) -> JsonObject:
         "resources": {kind: dict(amounts) for kind, amounts in spec.resources.items()},
         "securityContext": security.security_context,
         "startupProbe": {**probe, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": _STARTUP_SECONDS},
+        "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", _DRAIN]}}},
         # No liveness probe: it would restart a daemon that is merely busy, with all that it builds.
         "readinessProbe": {**probe, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 3},
         # The end of the log of a daemon that cannot start is then in the pod's status, where `list pods` suffices to read it.

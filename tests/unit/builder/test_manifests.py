@@ -65,6 +65,12 @@ def test_pod_goes_to_linux_nodes_of_its_architecture_and_gives_lost_nodes_up_soo
     }
 
 
+def test_pod_that_is_deleted_waits_for_its_builds_before_buildkitd_is_told() -> None:
+    command = _pod(BuilderSpec())["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+
+    assert command == ["sh", "-c", "while buildctl debug histories | grep -q ^STARTED; do sleep 1; done"]
+
+
 def test_pod_has_no_account_token_no_liveness_probe_and_its_state_in_a_volume() -> None:
     pod = _pod(BuilderSpec())["spec"]
     container = pod["containers"][0]
