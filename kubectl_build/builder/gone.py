@@ -1,0 +1,37 @@
+"""Waiting for a builder's pods to end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from kubectl_build.builder import names
+from kubectl_build.builder.follow import follow
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.cluster.resources import PODS
+from kubectl_build.errors import ClusterError
+from kubectl_build.model.events import Note, Sink
+
+
+async def wait_gone(client: KubeClient, name: str, *, done: str, emit: Sink, deadline: float) -> None:
+    """Wait until builder `name` has no pod any more. `done` is what has happened to it ("removed"); `deadline` is in seconds from now.
+
+    Raises ClusterError with the pods that are still there, ApiError.
+    """
+    waiting: list[str] = []
+    try:
+        async with asyncio.timeout(deadline):
+            async with aclosing(follow(client, PODS, label_selector=names.selector(name))) as snapshots:
+                async for snapshot in snapshots:
+                    if not snapshot:
+                        break
+                    waiting = [f"{pod} on node {item['spec'].get('nodeName', '')}" for pod, item in sorted(snapshot.items())]
+                    emit(Note(text=f"waiting for the pods of builder {name} to end: {', '.join(waiting)}", level="wait"))
+    except TimeoutError:
+        raise ClusterError(
+            f'builder "{name}" is {done}, but its pods are still there: {", ".join(waiting)}',
+            hint=f"on a node that is lost they stay until: kubectl delete pod --force -n {client.namespace} -l {names.selector(name)}",
+        ) from None
+    finally:
+        if waiting:
+            emit(Note(text="", level="wait"))
