@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from kubectl_build.builder import names
+from kubectl_build.builder.security import LADDER, level_of
 from kubectl_build.builder.spec import BuilderSpec, merge, pool_architectures, runs_arm32
 from kubectl_build.builder.spec_yaml import KEY, parse_spec
 from kubectl_build.errors import ClusterError, ConfigError, UsageError
@@ -47,13 +48,17 @@ class PodInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A builder's pods of one architecture. `replicas` is how many there should be, None when the StatefulSet could not be read."""
+    """A builder's pods of one architecture. `replicas` is how many there should be, None when the StatefulSet could not be read.
+
+    `last_used` is when a client that may say so last began a build there.
+    """
 
     name: str
     architecture: str
     replicas: int | None = None
     config_hash: str = ""
     image: str = ""
+    last_used: datetime | None = None
     pods: tuple[PodInfo, ...] = ()
 
     @property
@@ -66,7 +71,8 @@ class Pool:
 class Builder:
     """A builder. `spec` is None when its ConfigMap could not be read, or, with `problem` saying why, not be understood.
 
-    `platforms` are the fixed ones (empty: builds add pools as they need them).
+    `platforms` are the fixed ones (empty: builds add pools as they need them). `security` is the level of the pools, with commas where they
+    differ.
     """
 
     name: str
@@ -150,7 +156,7 @@ def assemble(
         spec=spec,
         problem=problem,
         platforms=spec.platforms if spec else _annotated_platforms(templates),
-        security=spec.security if spec else next(filter(None, (_annotation(item, names.ANNOTATION_SECURITY) for item in templates)), ""),
+        security=_security(spec, templates),
         pools=pools,
         created_at=min(filter(None, (_time(item["metadata"].get("creationTimestamp")) for item in seen)), default=None),
     )
@@ -194,6 +200,15 @@ def template_hash(stateful_set: JsonObject) -> str:
     return _annotation(stateful_set["spec"]["template"], names.ANNOTATION_CONFIG_HASH)
 
 
+def last_used(stateful_set: JsonObject) -> datetime | None:
+    """When a client last began a build in this pool, by that client's clock; None when none has said so."""
+    try:
+        found = _time(_annotation(stateful_set, names.ANNOTATION_LAST_USED) or None)
+    except ValueError:
+        return None
+    return found if found is None or found.tzinfo else None
+
+
 def _pool(builder: str, architecture: str, stateful_set: JsonObject | None, pods: Sequence[JsonObject]) -> Pool:
     present = template_hash(stateful_set) if stateful_set else ""
     infos = tuple(sorted((pod_info(pod, template_hash=present) for pod in pods), key=lambda pod: pod.name))
@@ -208,6 +223,7 @@ def _pool(builder: str, architecture: str, stateful_set: JsonObject | None, pods
         replicas=replicas,
         config_hash=present,
         image=image,
+        last_used=last_used(stateful_set) if stateful_set is not None else None,
         pods=infos,
     )
 
@@ -223,6 +239,12 @@ def _recorded_spec(config_map: JsonObject | None, name: str, namespace: str) -> 
         return merge(BuilderSpec(), parse_spec(text, source=source, recorded=True)), ""
     except ConfigError as exc:
         return None, exc.message
+
+
+def _security(spec: BuilderSpec | None, templates: Iterable[JsonObject]) -> str:
+    """The levels that the pools have, safest first; before there is a pool, what was asked for."""
+    present = {level_of(item) for item in templates}
+    return ",".join(level for level in LADDER if level in present) or (spec.security if spec else "")
 
 
 def _annotated_platforms(templates: Iterable[JsonObject]) -> tuple[Platform, ...]:
