@@ -15,6 +15,7 @@ from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.keep import kept
 from kubectl_build.builder.nodes import count_nodes
 from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_architectures, registry_trust, runs_arm32
 from kubectl_build.builder.state import Builder, PodInfo
@@ -112,7 +113,12 @@ class ClusterPools:
         else:
             pod = pods[0]
         async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
-            yield link
+
+            async def active() -> int:
+                return len(await link.client.history(active_only=True))
+
+            async with kept(self.kube, pod, active=active, emit=self.emit):
+                yield link
 
     async def has_command(self, link: Link, name: str) -> bool:
         """As Pools.has_command. Raises DialError, Forbidden."""

@@ -31,6 +31,9 @@ ANNOTATION_BUILD_PLATFORMS = "kubectl-build/build-platforms"
 ANNOTATION_CONTEXT = "kubectl-build/context"
 """On Leases of builds: the pod that builds, for which platforms, and what the build's context is called."""
 
+ANNOTATION_KEPT = "kubectl-build/kept-for-builds"
+"""On pods, while builds of some length run there: this program has asked the autoscalers to leave them."""
+
 _MAX_NAME = 40
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 

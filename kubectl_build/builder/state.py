@@ -39,6 +39,8 @@ class PodInfo:
     outdated: bool = False
     started_at: datetime | None = None
     restarts: int = 0
+    kept: bool = False
+    """Whether autoscalers were asked to leave it, for the sake of a build."""
 
     @property
     def usable(self) -> bool:
@@ -192,6 +194,7 @@ def pod_info(pod: JsonObject, *, template_hash: str = "") -> PodInfo:
         outdated=bool(template_hash) and config_hash != template_hash,
         started_at=_time(((state.get("state") or {}).get("running") or {}).get("startedAt") or status.get("startTime")),
         restarts=int(state.get("restartCount") or 0),
+        kept=bool(_annotation(pod, names.ANNOTATION_KEPT)),
     )
 
 
