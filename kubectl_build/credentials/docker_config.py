@@ -36,13 +36,22 @@ class DockerConfigKeychain:
 
     async def resolve(self, host: str, repository: str = "") -> Credentials | None:
         """Return the login for `host`, None when there is none."""
+        found = await self.find(host, repository)
+        return found[0] if found else None
+
+    async def find(self, host: str, repository: str = "") -> tuple[Credentials, str] | None:
+        """As `resolve`, with the place where the login stands, in words."""
         if self._config is None:
             self._config = _load(self._environ)
         config = self._config
-        found = find_entry(config.variable, host, repository)
-        if found is None and (helper := config.helpers.get(canonical_host(host), config.store)):
-            found = await self._ask(helper, _HUB_SERVER if canonical_host(host) == HUB else host, str(config.path))
-        return found or find_entry(config.file, host, repository)
+        if (found := find_entry(config.variable, host, repository)) is not None:
+            return found, "DOCKER_AUTH_CONFIG"
+        if helper := config.helpers.get(canonical_host(host), config.store):
+            server = _HUB_SERVER if canonical_host(host) == HUB else host
+            if (found := await self._ask(helper, server, str(config.path))) is not None:
+                return found, f'docker-credential-{helper}, named in docker config "{config.path}"'
+        found = find_entry(config.file, host, repository)
+        return (found, f'docker config "{config.path}"') if found else None
 
     async def _ask(self, helper: str, server: str, where: str) -> Credentials | None:
         async with self._asking:
