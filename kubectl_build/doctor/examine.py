@@ -1,0 +1,82 @@
+"""All checks at once, each with a deadline. One that fails says so, and the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from kubectl_build.doctor.access import check_api, check_context, check_proxies
+from kubectl_build.doctor.daemons import check_clocks, check_daemons, check_disks, check_emulators
+from kubectl_build.doctor.finding import Finding, Level, note
+from kubectl_build.doctor.namespace import check_namespace
+from kubectl_build.doctor.nodes import check_nodes
+from kubectl_build.doctor.patient import Patient
+from kubectl_build.doctor.pods import check_pods
+from kubectl_build.doctor.registries import check_registries
+from kubectl_build.doctor.rights import check_rights
+from kubectl_build.errors import KubectlBuildError
+from kubectl_build.transport.addresses import KubePodAddress
+
+CHECK_SECONDS = 30.0
+"""For one check. The parts of it that ask something over a network have shorter ones."""
+
+Check = Callable[[Patient], Awaitable[list[Finding]]]
+
+_CLUSTER: dict[str, Check] = {
+    "context": check_context,
+    "api server": check_api,
+    "rights": check_rights,
+    "namespace": check_namespace,
+    "nodes": check_nodes,
+    "pods": check_pods,
+}
+_DAEMONS: dict[str, Check] = {
+    "daemons": check_daemons,
+    "emulators": check_emulators,
+    "clocks": check_clocks,
+    "disks": check_disks,
+    "registries": check_registries,
+    "proxies": check_proxies,
+}
+_OF_POD_ADDRESS = ("context", "api server", "rights")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What one check found; `check` is its name."""
+
+    check: str
+    findings: tuple[Finding, ...]
+
+
+async def examine(patient: Patient, *, deadline: float = CHECK_SECONDS) -> tuple[Examined, ...]:
+    """Make every check that fits the patient. Where the API server does not answer, only that and the environment are told."""
+    if patient.address is None:
+        checks = _CLUSTER | _DAEMONS
+    elif isinstance(patient.address, KubePodAddress):
+        checks = {name: check for name, check in _CLUSTER.items() if name in _OF_POD_ADDRESS} | _DAEMONS
+    else:
+        checks = _DAEMONS
+    async with asyncio.TaskGroup() as group:
+        tasks = {name: group.create_task(_made(name, check, patient, deadline), name=f"check {name}") for name, check in checks.items()}
+    found = {name: task.result() for name, task in tasks.items()}
+    if any(finding.level is Level.PROBLEM for finding in found.get("api server", ())):
+        found = {name: findings for name, findings in found.items() if name in ("api server", "proxies")}
+    return tuple(Examined(check=name, findings=findings) for name, findings in found.items() if findings)
+
+
+async def _made(name: str, check: Check, patient: Patient, deadline: float) -> tuple[Finding, ...]:
+    try:
+        async with asyncio.timeout(deadline):
+            return tuple(await check(patient))
+    except TimeoutError:
+        return (note(f"the check of {name} did not end within {deadline:.0f} s", "what it would have found is not known"),)
+    except KubectlBuildError as error:
+        command = error.hint if error.hint and error.hint.startswith("kubectl ") else ""
+        return (note(f"the check of {name} could not be made: {error.message}", "what it would have found is not known", command),)
+
+
+def prevents_building(examined: tuple[Examined, ...]) -> bool:
+    """Whether there is a problem among the findings."""
+    return any(finding.level is Level.PROBLEM for item in examined for finding in item.findings)
