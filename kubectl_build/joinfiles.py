@@ -34,12 +34,11 @@ from kubectl_build.model.request import BuildRequest, Output, OutputType
 from kubectl_build.registry.index import Child, IndexDocument, merge_index
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
 from kubectl_build.session.outputfile import OutputFile
-from kubectl_build.session.threads import in_thread
+from kubectl_build.session.threads import drive, in_thread
 
 _STDOUT: Final = 1
 _CREATED: Final = "org.opencontainers.image.created"
 _OF_THE_ENTRY: Final = (IMAGE_NAME, REF_NAME, _CREATED)
-_STEPS_AT_ONCE: Final = 16
 _MANIFESTS: Final = (MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST)
 
 
@@ -106,10 +105,10 @@ class JoinedFiles:
                 if missing:
                     raise ProtocolError(f"the builder for {missing[0]} sent nothing for the output {output.dest}")
                 if output.type is OutputType.TAR:
-                    await _drive(_write(joined_trees(parts), _dest(output)))
+                    await drive(_write(joined_trees(parts), _dest(output)))
                 else:
                     image = await in_thread(_join, parts, platforms)
-                    await _drive(_write_layout(image, Path(str(output.dest))) if output.is_layout else _write_archive(image, _dest(output)))
+                    await drive(_write_layout(image, Path(str(output.dest))) if output.is_layout else _write_archive(image, _dest(output)))
                     made[number] = image.document
             elif number in self._seen:
                 await in_thread(remove_others, str(output.dest), self._seen[number])
@@ -224,9 +223,9 @@ def _write_archive(image: _Image, dest: str | int) -> Generator[None, None, None
 def _write(pieces: Iterable[bytes], dest: str | int) -> Generator[None, None, None]:
     output = OutputFile(dest)
     try:
-        output.open()
+        yield from output.open()
         for piece in pieces:
-            output.write([piece])
+            yield from output.write([piece])
             yield
         output.commit()
     finally:
@@ -260,21 +259,3 @@ def _write_layout(image: _Image, dest: Path) -> Generator[None, None, None]:
         if made:
             shutil.rmtree(dest, ignore_errors=True)
         raise
-
-
-async def _drive(work: Generator[None, None, None]) -> None:
-    """Run `work` in threads, some pieces at a time, so that a cancellation ends it soon and cleans up."""
-    try:
-        while await in_thread(_advance, work):
-            pass
-    finally:
-        await in_thread(work.close)
-
-
-def _advance(work: Generator[None, None, None]) -> bool:
-    for _ in range(_STEPS_AT_ONCE):
-        try:
-            next(work)
-        except StopIteration:
-            return False
-    return True

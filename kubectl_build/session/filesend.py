@@ -19,7 +19,7 @@ from kubectl_build.proto.fsutil_pb2 import Packet
 from kubectl_build.session.outputfile import OutputFile
 from kubectl_build.session.rpc import ALREADY_EXISTS, INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all
 from kubectl_build.session.stream import ServerStream
-from kubectl_build.session.threads import in_thread
+from kubectl_build.session.threads import drive, in_thread
 
 _EXPORTER_ID: Final = "buildkit-attachable-exporter-id"
 _WHOLE: Final = "buildkit-exporter-multi-platform"
@@ -97,9 +97,9 @@ class FileSend:
 async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
     output = OutputFile(dest)
     try:
-        await in_thread(output.open)
+        await drive(output.open())
         while messages := await stream.receive():
-            await in_thread(output.write, [BytesMessage.FromString(message).data for message in messages])
+            await drive(output.write([BytesMessage.FromString(message).data for message in messages]))
         await in_thread(output.commit)
     finally:
         output.close()

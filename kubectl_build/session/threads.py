@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Generator
+from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_TURN: Final = 0.1
+"""Seconds for which `drive` takes steps before it looks whether it was cancelled."""
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -26,3 +30,23 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
                 continue  # cancelled again; the first cancellation is passed on below
         future.exception()  # looked at, so that asyncio does not report it
         raise
+
+
+async def drive(work: Generator[None, None, None]) -> None:
+    """Run `work` in threads, for a moment at a time, so that a cancellation ends it soon; it is closed then, to clean up."""
+    try:
+        while await in_thread(_advance, work):
+            pass
+    except BaseException:
+        await in_thread(work.close)
+        raise
+
+
+def _advance(work: Generator[None, None, None]) -> bool:
+    end = time.monotonic() + _TURN
+    while time.monotonic() < end:
+        try:
+            next(work)
+        except StopIteration:
+            return False
+    return True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,61 @@ async def test_file_that_is_a_link_to_a_pipe_without_a_path_is_written_to(tmp_pa
     os.close(sink)
     assert (os.read(source, 100), os.read(source, 100)) == (b"piped", b"")
     os.close(source)
+
+
+async def test_pipe_whose_reader_does_not_read_holds_no_cancellation_up(tmp_path: Path) -> None:
+    source, sink = os.pipe()
+    session, files = _session(FileTarget(sink))
+
+    async with asyncio.timeout(20):
+        async with served(session) as peer:
+            await peer.call(_METHOD, _bytes(b"x" * 1_000_000), headers=_HEADERS, end=False)
+            assert await asyncio.to_thread(os.read, source, 1) == b"x"
+
+    assert files.completed == set()
+    assert os.get_blocking(sink)
+    os.close(sink)
+    os.close(source)
+
+
+async def test_pipe_gets_all_the_bytes_of_a_slow_reader() -> None:
+    source, sink = os.pipe()
+    data = os.urandom(1_000_000)
+    session, _ = _session(FileTarget(sink))
+
+    def read() -> bytes:
+        with os.fdopen(source, "rb", buffering=0) as pipe:
+            return b"".join(iter(lambda: pipe.read(1000), b""))
+
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(asyncio.to_thread(read))
+        async with served(session) as peer:
+            assert await peer.finished(await peer.call(_METHOD, _bytes(data), headers=_HEADERS)) == (0, "")
+        os.close(sink)
+    assert reading.result() == data
+
+
+async def test_named_pipe_that_nobody_reads_holds_no_cancellation_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    session, files = _session(FileTarget(tmp_path / "pipe"))
+
+    async with asyncio.timeout(20):
+        async with served(session) as peer:
+            await peer.call(_METHOD, _bytes(b"x"), headers=_HEADERS)
+
+    assert files.completed == set()
+
+
+async def test_named_pipe_is_waited_for_until_somebody_reads_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    session, _ = _session(FileTarget(tmp_path / "pipe"))
+
+    async with served(session) as peer:
+        call = await peer.call(_METHOD, _bytes(b"data"), headers=_HEADERS)
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(asyncio.to_thread((tmp_path / "pipe").read_bytes))
+            assert await peer.finished(call) == (0, "")
+    assert reading.result() == b"data"
 
 
 async def test_file_that_is_a_directory_is_a_usage_error(tmp_path: Path) -> None:
