@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kubectl_build.builder.guard import guard_pod
+from kubectl_build.builder.idle import PodUse
 from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
@@ -108,6 +110,15 @@ async def active_builds(kube: KubeClient, pod: PodInfo) -> int:
     """How many builds the daemon of `pod` runs just now."""
     async with open_link(kube, pod) as link:
         return len(await link.client.history(active_only=True))
+
+
+async def pod_use(kube: KubeClient, pod: PodInfo) -> PodUse:
+    """What the daemon of `pod` remembers of its use."""
+    async with open_link(kube, pod) as link:
+        records = await link.client.history()
+    last = max((record.completed or record.created for record in records), default=None)
+    active = sum(record.completed is None for record in records)
+    return PodUse(active=active, last=datetime.fromtimestamp(last, UTC) if last else None)
 
 
 async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:

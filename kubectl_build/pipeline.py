@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from kubectl_build.attachables import Services, open_services
 from kubectl_build.buildkit.attrs import build_job, plan_job
@@ -176,6 +177,13 @@ def _key(request: BuildRequest, tree: Path) -> str:
     return request.context.url if isinstance(request.context, RemoteContext) else context_key(tree)
 
 
+def _context_name(request: BuildRequest) -> str:
+    """What others may read of the context: a directory's or a URL's last name, which holds no login."""
+    if isinstance(request.context, RemoteContext):
+        return PurePosixPath(urlsplit(request.context.url).path).name
+    return _tree(request).resolve().name if isinstance(request.context, LocalContext) else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """A build in progress: what is known before the plan, and the steps that use it. `home` is the pool that plans."""
@@ -316,7 +324,8 @@ class _Work:
     async def _solve(
         self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str], files: JoinedFiles | None = None
     ) -> Share:
-        return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit, files=files)
+        async with self.pools.in_use(link, platforms, _context_name(self.request)):
+            return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit, files=files)
 
     async def finish(self, plan: Plan, solved: Sequence[Share]) -> BuildResult:
         """Join what the pools made into one result; with several pools and a push, write the index to every tag."""

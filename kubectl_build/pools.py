@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
-from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.find import find_builder, list_builders
+from kubectl_build.builder.idle import record_use, stop_idle
 from kubectl_build.builder.keep import kept
+from kubectl_build.builder.leases import held_lease
 from kubectl_build.builder.nodes import count_nodes
 from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_architectures, registry_trust, runs_arm32
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import Link, dialed_link, guarded, has_command, loads, open_link, registry_dial
+from kubectl_build.daemons import Link, dialed_link, guarded, has_command, loads, open_link, pod_use, registry_dial
 from kubectl_build.deadlines import deadlines
+from kubectl_build.errors import KubectlBuildError
 from kubectl_build.held import held
-from kubectl_build.model.events import Sink
+from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform, native_architecture
 from kubectl_build.model.stream import Dialer
 from kubectl_build.plan import Candidates
@@ -60,6 +63,9 @@ class Pools(Protocol):
     def link(self, pool: str) -> AbstractAsyncContextManager[Link]:
         """Connect to a daemon of `pool`, started if need be; the same build meets the same one, so that it finds its cache."""
 
+    def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AbstractAsyncContextManager[None]:
+        """Tell others, where there are any, that the daemon of `link` builds `platforms` of what is called `context` in the body."""
+
     async def has_command(self, link: Link, name: str) -> bool:
         """Whether the program `name` is where the daemon runs."""
 
@@ -82,6 +88,8 @@ class ClusterPools:
     builder: Builder | None
     defaults: BuilderSpec | None = None
     _pods: dict[str, tuple[PodInfo, ...]] = field(default_factory=dict)
+    _linked: dict[str, PodInfo] = field(default_factory=dict)
+    _looked_around: bool = False
 
     def runs(self, pool: str) -> bool:
         """As Pools.runs."""
@@ -112,6 +120,7 @@ class ClusterPools:
             pod = choose(pods, self.context_key, load)
         else:
             pod = pods[0]
+        self._linked[pod.name] = pod
         async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
 
             async def active() -> int:
@@ -119,6 +128,32 @@ class ClusterPools:
 
             async with kept(self.kube, pod, active=active, emit=self.emit):
                 yield link
+
+    @asynccontextmanager
+    async def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AsyncIterator[None]:
+        """As Pools.in_use: by a Lease and on the pool. What is due in the namespace is done meanwhile, by the first that comes."""
+        pod, told = self._linked[link.name], [str(platform) for platform in platforms]
+        chores = asyncio.create_task(self._chores(link.pool), name=f"chores of {self.name}")
+        try:
+            async with held_lease(self.kube, self.name, pod, platforms=told, context=context, emit=self.emit):
+                yield
+        finally:
+            chores.cancel()
+            await asyncio.wait({chores})
+
+    async def _chores(self, pool: str) -> None:
+        """Record the use of `pool`, and stop what is idle, where that is allowed: a build never fails for it."""
+        found = self.builder.pool(pool) if self.builder else None
+        if found is not None:
+            with suppress(KubectlBuildError):
+                await record_use(self.kube, found, self.kube.namespace)
+        if self._looked_around:
+            return
+        self._looked_around = True
+        with suppress(KubectlBuildError):
+            others = [builder for builder in await list_builders(self.kube, emit=_ignore) if builder.name != self.name]
+            for stopped in await stop_idle(self.kube, others, ask=lambda pod: pod_use(self.kube, pod)):
+                self.emit(Note(text=str(stopped)))
 
     async def has_command(self, link: Link, name: str) -> bool:
         """As Pools.has_command. Raises DialError, Forbidden."""
@@ -131,6 +166,10 @@ class ClusterPools:
         registries = await load_registries(self.kube, builder, pod) if builder and pod else {}
         dial = await registry_dial(self.kube, _address(link), self.emit)
         return Route(settings=lambda host: registry_trust(registries, host), dial=dial)
+
+
+def _ignore(_event: object) -> None:
+    """What a look at other builders notes is nothing to this build."""
 
 
 def _address(link: Link) -> PodAddress:
@@ -200,6 +239,10 @@ class DaemonPools:
     def link(self, pool: str) -> AbstractAsyncContextManager[Link]:
         """As Pools.link. Raises DialError."""
         return self.open_link()
+
+    def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AbstractAsyncContextManager[None]:
+        """As Pools.in_use: there is nowhere to tell it."""
+        return nullcontext()
 
     async def has_command(self, link: Link, name: str) -> bool:
         """As Pools.has_command; what is beside a daemon that is not in a pod is not known, so False."""
