@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli.environment import builder_name
+from kubectl_build.cli.environment import named_builder
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.model.kubeflags import KubeFlags
 
@@ -38,5 +38,5 @@ def doctor(
     """
     from kubectl_build.cli.doctor_work import examine_builder
 
-    name = builder_name(builder, os.environ)
+    name = named_builder(builder, os.environ)
     return examine_builder(name, kube_flags, image=image, secrets=tuple(registry_secret or ()), as_json=output is not None)

@@ -9,7 +9,9 @@ import textwrap
 
 from kubectl_build.builder.names import check_builder_name
 from kubectl_build.cli.connect import connected_to
+from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.preference import preferred_builder
 from kubectl_build.doctor.examine import Examined, examine, prevents_building
 from kubectl_build.doctor.finding import Level
 from kubectl_build.doctor.patient import Patient
@@ -23,18 +25,19 @@ _EXIT_PROBLEM = 1
 
 
 def examine_builder(name: str, cluster: KubeFlags, *, image: str, secrets: tuple[str, ...], as_json: bool) -> int:
-    """Examine builder `name` and print what was found. Returns 1 when something prevents building."""
+    """Examine builder `name`, "" for the preferred one, and print what was found. Returns 1 when something prevents building."""
     reference = parse_reference(image) if image else None
-    if parse_address(name) is None:
+    if name and parse_address(name) is None:
         check_builder_name(name)
 
     async def work() -> int:
-        async with (
-            connected_to(name, cluster, needed=bool(secrets)) as kube,
-            Patient(kube, name, image=reference, secrets=secrets, environ=os.environ) as patient,
-        ):
-            examined = await examine(patient)
-        print(json.dumps(_document(name, examined), indent=2) if as_json else _text(examined))
+        async with connected_to(name, cluster, needed=bool(secrets)) as kube:
+            # Whether a preferred builder is there is for the examination to tell.
+            preferred = preferred_builder(kube.context_name, kube.namespace, os.environ) if kube is not None and not name else ""
+            chosen = name or preferred or DEFAULT_BUILDER
+            async with Patient(kube, chosen, image=reference, secrets=secrets, environ=os.environ) as patient:
+                examined = await examine(patient)
+        print(json.dumps(_document(chosen, examined), indent=2) if as_json else _text(examined))
         if not as_json:
             print(_summary(examined), file=sys.stderr)
         return _EXIT_PROBLEM if prevents_building(examined) else 0

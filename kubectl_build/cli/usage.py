@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli.environment import builder_name
+from kubectl_build.cli.environment import named_builder
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.model.kubeflags import KubeFlags
 
@@ -42,7 +42,7 @@ def du(
     from kubectl_build.cli.usage_work import Shown, show_usage
 
     shown = Shown(verbose=verbose, as_json=output is not None)
-    return show_usage(builder_name(builder, os.environ), kube_flags, parse_filters(filter or ()), shown)
+    return show_usage(named_builder(builder, os.environ), kube_flags, parse_filters(filter or ()), shown)
 
 
 @with_cluster_flags
@@ -74,4 +74,4 @@ def prune(
         min_free_space=parse_space("--min-free-space", min_free_space),
     )
     shown = Shown(verbose=verbose, as_json=output is not None)
-    return prune_usage(builder_name(builder, os.environ), kube_flags, order, shown, force=force)
+    return prune_usage(named_builder(builder, os.environ), kube_flags, order, shown, force=force)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import typer
 from kubectl_build.buildkit.usage import PRUNE_SECONDS, USAGE_SECONDS, PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
 from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
+from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link
 from kubectl_build.errors import ClusterError, UsageError
 from kubectl_build.model.events import BuildEvent, Note
@@ -32,20 +35,21 @@ class Shown:
 
 
 def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Shown) -> int:
-    """Print what the builder's daemons keep, and the sums."""
+    """Print what the builder's daemons keep, and the sums. An empty `builder` is the preferred one."""
 
     async def ask(link: Link) -> tuple[UsageRecord, ...]:
         return await disk_usage(link.client, wanted)
 
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
-            members = await find_members(builder, kube, emit=_note)
+            name = await _name(builder, kube)
+            members = await find_members(name, kube, emit=_note)
             replies = await ask_each(members, ask, deadline=USAGE_SECONDS, doing="listing the cache")
         _raise_alone(replies)
-        _show(builder, replies, shown)
+        _show(name, replies, shown)
         if not shown.as_json:
             print(usage_totals(UsageTotals.of(all_records(replies))))
-        _raise_for_silence(builder, replies)
+        _raise_for_silence(name, replies)
         return 0
 
     return run_async(work)
@@ -61,16 +65,22 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
 
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
-            members = await find_members(builder, kube, emit=_note)
+            name = await _name(builder, kube)
+            members = await find_members(name, kube, emit=_note)
             replies = await ask_each(members, ask, deadline=PRUNE_SECONDS, doing="deleting from the cache")
         _raise_alone(replies)
-        _show(builder, replies, shown)
+        _show(name, replies, shown)
         if not shown.as_json:
             print(f"Total: {human_size(UsageTotals.of(all_records(replies)).total)}")
-        _raise_for_silence(builder, replies)
+        _raise_for_silence(name, replies)
         return 0
 
     return run_async(work)
+
+
+async def _name(said: str, kube: KubeClient | None) -> str:
+    """The builder that was named, else the one that this user prefers."""
+    return said if said or kube is None else await current_builder(None, kube, emit=_note, environ=os.environ)
 
 
 def _agreed(order: PruneOrder) -> bool:
