@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubectl_build.builder import names
 from kubectl_build.builder.apply import apply_object, take_over
 from kubectl_build.builder.bootstrap import QEMU_NOTE
+from kubectl_build.builder.explain import explain_exposed
+from kubectl_build.builder.ladder import settle_levels
 from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.nodes import count_nodes, has_node
 from kubectl_build.builder.objects import delete_same
 from kubectl_build.builder.protect import apply_policy
+from kubectl_build.builder.security import keeps_host_users
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import Builder, PodInfo, assemble, pod_info
 from kubectl_build.builder.together import together
 from kubectl_build.builder.volume import claims_of
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
-from kubectl_build.errors import ClusterError, KubectlBuildError, NotFound, UsageError
+from kubectl_build.errors import BuilderNotReady, ClusterError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -31,13 +34,17 @@ _CLEAN_UP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateResult:
-    """What `create` did. `replaced` are outdated pods that were deleted, `busy` those that still build and stay as they are."""
+    """What `create` did. `replaced` are outdated pods that were deleted, `busy` those that still build and stay as they are.
+
+    `fresh` has the uids of the StatefulSets made now, by architecture.
+    """
 
     created: bool
     changed: bool
     pools: tuple[str, ...]
     replaced: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
+    fresh: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -91,7 +98,8 @@ async def create_builder(
         emit(Note(text=QEMU_NOTE, level="warning"))
     known = present.builder.spec if present.builder else None
     recorded = replace(spec, replicas=known.replicas) if spec.replicas is None and known else spec
-    manifests = render(name, client.namespace, recorded, wanted)
+    levels = await settle_levels(client, name, spec, wanted, present.stateful_sets, emit)
+    manifests = render(name, client.namespace, recorded, wanted, levels=levels)
     if spec.replicas is None:
         _leave_replicas(manifests, present)
     _require_same_claims(name, spec, manifests, present)
@@ -105,7 +113,18 @@ async def create_builder(
     if present.secret is not None and manifests.secret is None:
         await delete_same(client, SECRETS, present.secret)
     replaced, busy = await _replace_outdated(client, name, manifests, active_builds, emit)
-    return CreateResult(created=present.config_map is None, changed=changed or bool(surplus), pools=wanted, replaced=replaced, busy=busy)
+    return CreateResult(
+        created=present.config_map is None,
+        changed=changed or bool(surplus),
+        pools=wanted,
+        replaced=replaced,
+        busy=busy,
+        fresh={arch: item["metadata"]["uid"] for arch, item in _made_pools(present)},
+    )
+
+
+def _made_pools(present: _Present) -> list[tuple[str, JsonObject]]:
+    return [(item["metadata"]["labels"][names.LABEL_ARCHITECTURE], item) for resource, item in present.made if resource is STATEFULSETS]
 
 
 async def _read(client: KubeClient, name: str) -> _Present:
@@ -183,13 +202,18 @@ async def _apply_all(client: KubeClient, name: str, manifests: Manifests, presen
     async def prepare(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> JsonObject | None:
         if existing is not None:
             existing = await take_over(client, resource, wanted, existing, builder=name)
-            await apply_object(client, resource, wanted, existing, builder=name, dry_run=True)
+            _require_host_users(name, resource, await apply_object(client, resource, wanted, existing, builder=name, dry_run=True))
         return existing
 
     async def bring(resource: Resource, wanted: JsonObject, existing: JsonObject | None) -> bool:
         result = await apply_object(client, resource, wanted, existing, builder=name)
         if existing is None:
             present.made.append((resource, result))
+        try:
+            _require_host_users(name, resource, result)
+        except BuilderNotReady:
+            await delete_same(client, resource, result)
+            raise
         return existing is None or _version(result) != _version(existing)
 
     shared = [(CONFIGMAPS, manifests.config_map, present.config_map)]
@@ -204,6 +228,13 @@ async def _apply_all(client: KubeClient, name: str, manifests: Manifests, presen
         present.made.append((NETWORKPOLICIES, policy))
     changed.append(is_other)
     return any([*changed, *await together(*(bring(*item) for item in ready[len(shared) :]))])
+
+
+def _require_host_users(name: str, resource: Resource, item: JsonObject) -> None:
+    """Raise BuilderNotReady when the API server left out what keeps the pods from being privileged on their node."""
+    if resource is STATEFULSETS and not keeps_host_users(item["spec"]["template"]):
+        found = explain_exposed(f"StatefulSet {item['metadata']['name']}")
+        raise BuilderNotReady(f'builder "{name}" cannot be started: {found.text}', reason=found.reason, hint=found.hint)
 
 
 def _version(item: JsonObject) -> object:

@@ -10,6 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubectl_build.builder import names
+from kubectl_build.builder.security import (
+    HOST_USERS_DROPPED,
+    PRIVILEGED,
+    blames_level,
+    is_rootless_image,
+    keeps_host_users,
+    level_of,
+    pod_security_hint,
+    pod_security_text,
+)
 from kubectl_build.model.json import JsonObject
 
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"})
@@ -27,12 +37,14 @@ class Diagnosis:
     """Why a pool is not ready. `reason` is Kubernetes' own word.
 
     `patience` is for how many seconds the same reason may last before waiting longer is pointless; None while there is hope.
+    `level_matters` tells that a pod of another security level may start.
     """
 
     text: str
     reason: str = ""
     hint: str | None = None
     patience: float | None = None
+    level_matters: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,9 @@ class PoolView:
 def explain_pool(view: PoolView) -> Diagnosis:
     """Say why none of the pool's pods is ready; call it only then. Of several pods, the one with most hope speaks."""
     live = [pod for pod in view.pods if not pod["metadata"].get("deletionTimestamp")]
+    exposed = next((pod for pod in live if not keeps_host_users(pod)), None)
+    if exposed is not None:
+        return explain_exposed(exposed["metadata"]["name"])
     if live:
         found = [explain_pod(pod, _about(pod, view.events)) for pod in live]
         return next((item for item in found if item.patience is None), found[0])
@@ -61,6 +76,17 @@ def explain_pool(view: PoolView) -> Diagnosis:
     return _explain_no_pod(view, view.stateful_set)
 
 
+def explain_exposed(what: str) -> Diagnosis:
+    """For a pod or StatefulSet that was to be in a user namespace, and is not."""
+    return Diagnosis(
+        text=f"the API server does not know user namespaces: it dropped hostUsers of {what}, whose pod would be privileged on its node",
+        reason=HOST_USERS_DROPPED,
+        hint="use --security auto",
+        patience=0.0,
+        level_matters=True,
+    )
+
+
 def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
     name = stateful_set["metadata"]["name"]
     newest = _newest(_about(stateful_set, view.events))
@@ -69,10 +95,9 @@ def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
     message = _one_line(newest.get("message", ""))
     if "violates PodSecurity" in message:
         return Diagnosis(
-            text=f'namespace "{view.namespace}" does not admit privileged pods: {_after(message, "is forbidden: ")}',
+            text=pod_security_text(view.namespace, _after(message, "is forbidden: ")),
             reason="PodSecurity",
-            hint=f"an admin of the namespace can allow it: kubectl label namespace {view.namespace} "
-            "pod-security.kubernetes.io/enforce=privileged --overwrite",
+            hint=pod_security_hint(view.namespace),
             patience=_AT_ONCE,
         )
     if "exceeded quota" in message:
@@ -88,6 +113,8 @@ def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
         hint=f"kubectl describe statefulset {name} -n {view.namespace}",
         # A new namespace gets its service account a moment after it is made; so this may heal.
         patience=_SHORT,
+        # Whoever judges pods may refuse this level only.
+        level_matters="denied" in message or "hostUsers" in message,
     )
 
 
@@ -137,6 +164,7 @@ def _explain_container(pod: JsonObject, state: JsonObject, events: Sequence[Json
             reason=reason,
             hint=_describe(pod),
             patience=_LONG,
+            level_matters=container == names.CONTAINER and blames_level(message),
         )
     ended = (state.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" or (reason == "" and ended and not state.get("ready")):
@@ -160,6 +188,7 @@ def _explain_image(pod: JsonObject, image: str, reason: str, message: str, event
         hint=f"check the name and that the nodes may pull it; {_describe(pod)}",
         # A registry's own answer will be the same again; everything else gets the kubelet's first retry.
         patience=_AT_ONCE if wrong or reason in _IMAGE_FINAL_REASONS else _LONG,
+        level_matters=is_rootless_image(image),
     )
 
 
@@ -174,7 +203,9 @@ def _explain_crash(pod: JsonObject, container: str, ended: JsonObject, *, again:
         )
     tail = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()][-3:]
     text = f"{container} of pod {name} {why}" + (": " + " | ".join(tail) if tail else "")
-    return Diagnosis(text=text, reason="CrashLoopBackOff" if again else "Error", hint=hint, patience=_SHORT if again else None)
+    blamed = container == names.CONTAINER and ended.get("reason") != "OOMKilled" and blames_level(" ".join(tail))
+    reason, patience = ("CrashLoopBackOff", _SHORT) if again else ("Error", None)
+    return Diagnosis(text=text, reason=reason, hint=hint, patience=patience, level_matters=blamed)
 
 
 def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnosis:
@@ -186,7 +217,15 @@ def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnos
     if reason in ("FailedMount", "FailedAttachVolume"):
         return Diagnosis(text=f"a volume of pod {name} cannot be mounted: {message}", reason=reason, hint=_describe(pod), patience=_LONG)
     if reason == "FailedCreatePodSandBox":
-        return Diagnosis(text=f"node {node} cannot set up pod {name}: {message}", reason=reason, hint=_describe(pod))
+        # A network that is not up yet heals; a runtime that cannot give the pod its user namespace does not.
+        blamed = level_of(pod) != PRIVILEGED and blames_level(message)
+        return Diagnosis(
+            text=f"node {node} cannot set up pod {name}: {message}",
+            reason=reason,
+            hint=_describe(pod),
+            patience=_LONG if blamed else None,
+            level_matters=blamed,
+        )
     if reason == "Pulling":
         return Diagnosis(text=f"node {node} is pulling the image of pod {name}: {message.removeprefix('Pulling image ')}", reason=reason)
     return Diagnosis(text=f"node {node} is preparing pod {name}")

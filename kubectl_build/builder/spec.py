@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from kubectl_build.builder.amounts import parse_quantity
+from kubectl_build.builder.security import AUTO, SECURITY_LEVELS
 from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import UsageError
@@ -16,7 +17,6 @@ from kubectl_build.model.platform import Platform, native_architecture
 
 DEFAULT_IMAGE = "docker.io/moby/buildkit:v0.31.2"
 DEFAULT_QEMU_IMAGE = "docker.io/tonistiigi/binfmt:qemu-v10.2.3-68"
-SECURITY_LEVELS = ("privileged",)
 ENTITLEMENTS = ("network.host", "security.insecure", "device")
 
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {"requests": {"cpu": "100m", "memory": "256Mi"}}
@@ -62,13 +62,14 @@ class ClientFile:
 class BuilderSpec:
     """A builder's whole configuration.
 
-    `replicas` None was never asked for. `platforms` not empty fixes the pools. `buildkitd_config` is TOML without what `registries` says;
+    `security` is what was asked for; what was chosen for a pool stands on its pods. `replicas` None was never asked for. `platforms` not
+    empty fixes the pools. `buildkitd_config` is TOML without what `registries` says;
     the files that its client key pairs name are `client_files`, by their name in the builder's Secret. `buildkitd_flags` are further
     arguments of the daemon. `allow` are the entitlements that builds may ask for. `idle_seconds` None: the builder is never stopped.
     """
 
     image: str = DEFAULT_IMAGE
-    security: str = "privileged"
+    security: str = AUTO
     replicas: int | None = None
     platforms: tuple[Platform, ...] = ()
     resources: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_RESOURCES)

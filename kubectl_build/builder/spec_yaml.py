@@ -15,8 +15,9 @@ from kubectl_build.builder.amounts import format_seconds
 from kubectl_build.builder.buildkitd_config import parse_buildkitd_config
 from kubectl_build.builder.daemon_flags import check_daemon_flags
 from kubectl_build.builder.reader import Reader, quote
+from kubectl_build.builder.security import SECURITY_LEVELS
 from kubectl_build.builder.shape_yaml import SHAPE_NAMES, dump_cache, dump_shape, read_cache, read_shape
-from kubectl_build.builder.spec import SECURITY_LEVELS, BuilderSpec, ClientFile, RegistrySettings, SpecChange, check_entitlement
+from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings, SpecChange, check_entitlement
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.platform import Platform, parse_platforms

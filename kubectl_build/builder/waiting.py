@@ -10,6 +10,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.explain import Diagnosis, PoolView, explain_pool
 from kubectl_build.builder.follow import follow
 from kubectl_build.builder.nodes import is_lost
+from kubectl_build.builder.security import keeps_host_users
 from kubectl_build.builder.state import PodInfo, pod_info, template_hash
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import EVENTS, PODS, STATEFULSETS
@@ -25,6 +26,16 @@ _NODE_INTERVAL = 5.0
 
 class PoolVanished(ClusterError):
     """A StatefulSet that was waited for is not there (any more): somebody removed it, or it is not the builder's."""
+
+
+class LevelFailure(BuilderNotReady):
+    """A pool whose pods cannot start, where another security level may help. `stateful_set` is what makes these pods."""
+
+    def __init__(self, message: str, *, reason: str, hint: str | None, why: str, architecture: str, stateful_set: JsonObject) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.why = why
+        self.architecture = architecture
+        self.stateful_set = stateful_set
 
 
 class PoolWait:
@@ -121,7 +132,7 @@ class PoolWait:
     async def _is_ready(self, architecture: str) -> bool:
         stateful_set = self._set_of(architecture)
         present = template_hash(stateful_set) if stateful_set else ""
-        infos = (pod_info(pod, template_hash=present) for pod in self._pods_of(architecture))
+        infos = (pod_info(pod, template_hash=present) for pod in self._pods_of(architecture) if keeps_host_users(pod))
         usable = tuple(sorted((info for info in infos if info.usable), key=lambda info: info.name))
         if usable:
             self.ready[architecture] = usable
@@ -181,6 +192,8 @@ class PoolWait:
         if diagnosis.patience is None:
             self._failing_since.pop(architecture, None)
         elif now - self._failing_since.setdefault(architecture, now) >= diagnosis.patience:
+            if diagnosis.level_matters and stateful_set is not None:
+                raise level_failure(self._name, architecture, stateful_set, diagnosis)
             raise self._not_ready("cannot be started", diagnosis)
         if now > self._until:
             raise self._not_ready("did not start in time", diagnosis)
@@ -198,5 +211,27 @@ class PoolWait:
         return found if found is not None and not found["metadata"].get("deletionTimestamp") else None
 
     def _pods_of(self, architecture: str) -> list[JsonObject]:
+        """The pool's pods, without those that an earlier StatefulSet of its name has left and that are about to be collected."""
         pods = (self._pods or {}).values()
-        return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(names.LABEL_ARCHITECTURE) == architecture]
+        own = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(names.LABEL_ARCHITECTURE) == architecture]
+        stateful_set = self._set_of(architecture)
+        return (
+            own if stateful_set is None else [pod for pod in own if pod["metadata"].get("deletionTimestamp") or _is_of(pod, stateful_set)]
+        )
+
+
+def level_failure(builder: str, architecture: str, stateful_set: JsonObject, diagnosis: Diagnosis) -> LevelFailure:
+    """The error for a pool whose StatefulSet cannot have its security level, as `diagnosis` says."""
+    return LevelFailure(
+        f'builder "{builder}" cannot be started: {diagnosis.text}',
+        reason=diagnosis.reason,
+        hint=diagnosis.hint,
+        why=diagnosis.text,
+        architecture=architecture,
+        stateful_set=stateful_set,
+    )
+
+
+def _is_of(pod: JsonObject, stateful_set: JsonObject) -> bool:
+    owners = [owner for owner in pod["metadata"].get("ownerReferences") or () if owner.get("kind", "StatefulSet") == "StatefulSet"]
+    return not owners or any(owner["uid"] == stateful_set["metadata"].get("uid") for owner in owners)

@@ -12,13 +12,20 @@ from kubectl_build.builder.spec import BuilderSpec
 DIRECTORY = Path(__file__).parents[3] / "manifests"
 
 _BUILDER = """\
-# The builder that kubectl build makes by itself, with a pool for amd64 and one for arm64: what
-#   kubectl buildkit create --platform linux/amd64,linux/arm64 --dry-run=client -o yaml
+# The builder of security level {level}, with a pool for amd64 and one for arm64: what
+#   kubectl buildkit create --platform linux/amd64,linux/arm64 --security {level} --dry-run=client -o yaml
 # prints, but for the platforms, which are not fixed here. Delete the StatefulSet of an architecture that the cluster does not have.
-# The namespace must admit privileged pods:
+# {about}
+# The namespace must admit privileged pods, whatever the level:
 #   kubectl label namespace NAMESPACE pod-security.kubernetes.io/enforce=privileged
-#   kubectl apply -n NAMESPACE -f builder.yaml
+#   kubectl apply -n NAMESPACE -f builder-{level}.yaml
 """
+_LEVELS = {
+    "userns": "Its pods are privileged in a user namespace only. An API server before Kubernetes 1.33 may drop hostUsers without a word,\n"
+    "# and then they are privileged on their node: kubectl get pods -o custom-columns=NAME:.metadata.name,HOST-USERS:.spec.hostUsers",
+    "rootless": "Its pods run as an ordinary user who may map ids, without seccomp and AppArmor profiles.",
+    "privileged": "Its pods are root on their node. kubectl build takes this level only where neither of the others is possible.",
+}
 
 _BUILD = """\
 # For people who build with a builder that is there. To give it to a group:
@@ -45,9 +52,12 @@ _DEFAULTS = """\
 
 def documents() -> dict[str, str]:
     """The text of every file, by name."""
-    builder = render(DEFAULT_BUILDER, "", BuilderSpec(), ("amd64", "arm64"))
+    builders = {level: render(DEFAULT_BUILDER, "", BuilderSpec(security=level), ("amd64", "arm64")) for level in _LEVELS}
     return {
-        "builder.yaml": _BUILDER + to_yaml(builder.objects),
+        **{
+            f"builder-{level}.yaml": _BUILDER.format(level=level, about=about) + to_yaml(builders[level].objects)
+            for level, about in _LEVELS.items()
+        },
         "rbac-build.yaml": _BUILD + to_yaml([build_role(), nodes_role()]),
         "rbac-create.yaml": _CREATE + to_yaml([create_role()]),
         "rbac-defaults.yaml": _DEFAULTS + to_yaml(defaults_role()),

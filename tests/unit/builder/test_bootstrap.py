@@ -81,7 +81,7 @@ async def test_ensure_adds_a_pool_with_the_recorded_spec_not_with_the_defaults(a
         pods = await _ensure(client, notes, "arm64", spec=BuilderSpec(image="default:1"))
 
     assert [pod.image for pod in pods["arm64"]] == ["recorded:1"]
-    assert _writes(api) == ["POST statefulsets"]
+    assert _writes(api) == ["POST pods", "POST statefulsets"]  # the first is the dry run that tells which security level is admitted
 
 
 async def test_ensure_twice_at_once_makes_one_builder(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
@@ -198,7 +198,7 @@ async def test_ensure_tells_pod_security_from_the_events(api: FakeKubeApi, clien
     message = 'create Pod b-amd64-0 failed error: pods "b-amd64-0" is forbidden: violates PodSecurity "restricted:latest": x'
     api.add(EVENTS, {"metadata": {"name": "e"}, "involvedObject": about, "reason": "FailedCreate", "message": message})
 
-    with pytest.raises(BuilderNotReady, match='namespace "default" does not admit privileged pods') as caught:
+    with pytest.raises(BuilderNotReady, match='namespace "default" does not admit the pods of a builder') as caught:
         await _ensure(client, notes, "amd64")
     assert caught.value.hint is not None
     assert "pod-security.kubernetes.io/enforce=privileged" in caught.value.hint

@@ -171,7 +171,7 @@ def test_pod_security_is_told_with_the_label_that_allows_it() -> None:
     )
 
     assert found.text == (
-        'namespace "n" does not admit privileged pods: violates PodSecurity "baseline:latest": '
+        'namespace "n" does not admit the pods of a builder, of whatever security level: violates PodSecurity "baseline:latest": '
         'privileged (container "buildkitd" must not set securityContext.privileged=true)'
     )
     assert found.hint is not None

@@ -53,6 +53,7 @@ buildkitdConfig: |
 
     assert _read(text) == BuilderSpec(
         image="i:1",
+        security="privileged",
         replicas=2,
         platforms=parse_platforms(["linux/amd64,linux/arm64"]),
         resources={"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
@@ -77,7 +78,7 @@ buildkitdConfig: |
         ("registries: {r: {ca: /etc/ca.pem}}", '"/etc/ca.pem"'),
         ("replicas: 0", "from 1, not 0"),
         ("replicas: true", "not True"),
-        ("security: rootless", '"rootless"'),
+        ("security: rootlesss", '"rootlesss"'),
         ("qemuInstall: maybe", '"maybe"'),
         ("env: {'A B': x}", '"A B"'),
         ("env: [A=1]", "['A=1']"),
@@ -160,7 +161,7 @@ def test_merge_puts_flags_over_defaults_and_keeps_what_they_do_not_name() -> Non
     )
 
 
-@pytest.mark.parametrize("change", [SpecChange(security="userns"), SpecChange(replicas=0)])
+@pytest.mark.parametrize("change", [SpecChange(security="usern"), SpecChange(replicas=0)])
 def test_merge_refuses_what_cannot_be(change: SpecChange) -> None:
     with pytest.raises(UsageError):
         merge(BuilderSpec(), change)

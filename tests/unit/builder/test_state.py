@@ -55,7 +55,7 @@ def test_builder_of_pods_alone_has_all_that_a_build_needs() -> None:
 
     assert builder is not None
     assert builder.platforms == SPEC.platforms
-    assert builder.security == "privileged"
+    assert builder.security == "userns"
     assert builder.arm32
     assert builder.fixed
     assert [(pool.architecture, len(pool.usable_pods), pool.replicas) for pool in builder.pools] == [("amd64", 1, None), ("arm64", 1, None)]
