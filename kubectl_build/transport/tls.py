@@ -28,6 +28,7 @@ class TlsStream:
         self._where = where
         self._files = files
         self._closed = False
+        self._heard = False
 
     async def receive(self) -> bytes:
         self._check()
@@ -37,6 +38,7 @@ class TlsStream:
             self._check()
             raise self._lost(exc) from exc
         self._check()
+        self._heard = True
         return data
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -70,6 +72,8 @@ class TlsStream:
         # With TLS 1.3 a server looks at the client's certificate when the handshake is over for the client: its refusal is read here.
         if isinstance(exc, ssl.SSLError):
             return _refused(exc, self._where, self._files)
+        if isinstance(exc, ConnectionError) and not self._heard:
+            return _hung_up(self._where, self._files)
         return ConnectionLost(f"the connection to {self._where} was lost: {_words(exc)}")
 
 
@@ -125,6 +129,14 @@ def _read(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise UsageError(f'{option} "{path}" cannot be read: {_words(exc)}') from exc
+
+
+def _hung_up(where: str, files: TlsFiles) -> DialError:
+    """A server that refuses a certificate closes at once: when we have sent something by then, its reset may overtake its alert."""
+    wish = f'does not accept the client certificate "{files.cert}"' if files.cert else "wants a client certificate"
+    error = DialError(f"{where} hung up before it answered: it probably {wish}", hint=None if files.cert else "give it with cert= and key=")
+    error.transient = False
+    return error
 
 
 def _refused(exc: ssl.SSLError, where: str, files: TlsFiles) -> DialError:

@@ -147,7 +147,8 @@ async def test_wrong_server_name_is_told(guarded: Guarded) -> None:
 async def test_missing_client_certificate_is_told(guarded: Guarded) -> None:
     error = await refusal(guarded.address(ca=guarded.own.ca))
 
-    assert error.message == f"127.0.0.1:{guarded.port} wants a client certificate"
+    assert error.message.startswith(f"127.0.0.1:{guarded.port} ")
+    assert error.message.endswith("wants a client certificate")
     assert error.hint == "give it with cert= and key="
 
 
