@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
+from kubectl_build.deadlines import parse_duration
 from kubectl_build.errors import UsageError
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(|[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d{1,2})")
-_DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?")
 _DECIMAL = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(1000)}
 _DECIMAL.update({unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)})
 _BINARY = {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)}
@@ -26,14 +27,8 @@ def parse_quantity(text: str, *, what: str) -> Decimal:
 
 
 def parse_seconds(text: str, *, what: str) -> int:
-    """The seconds of a duration such as 90s, 10m, 1h30m or 7d; a bare 0 too. `what` names it in the error. Raises UsageError."""
-    if text == "0":
-        return 0
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise UsageError(f'{what} "{text}" is not a duration', hint="write it with units, for example 90s, 10m or 1h30m")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    """The whole seconds of a duration such as 90s, 10m or 1h30m, rounded up; 0 too. `what` names it in the error. Raises UsageError."""
+    return 0 if text in ("0", "0s") else math.ceil(parse_duration(text, what))
 
 
 def format_seconds(seconds: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ def load_buildkitd_config(path: Path) -> BuildkitdConfig:
     """
     text = _read(str(path), "buildkitd configuration")
     return parse_buildkitd_config(text, source=f'"{path}"', read=lambda name: _read(name, f'file, named in "{path}",'))
+
+
+def load_authorities(paths: Sequence[str]) -> str:
+    """The certificates in files, as one PEM text. Raises UsageError for a file that cannot be read, ConfigError for one without any."""
+    return "".join(_certificates(path, lambda name: _read(name, "certificate file")) for path in paths)
 
 
 def _read(name: str, what: str) -> str:

@@ -5,83 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from kubectl_build import __version__
 from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
-from kubectl_build.builder.buildkitd_config import load_buildkitd_config
-from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
+from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
-from kubectl_build.builder.manifests import render, to_yaml
-from kubectl_build.builder.names import check_builder_name
+from kubectl_build.builder.manifests import to_yaml
 from kubectl_build.builder.remove import remove_builders
-from kubectl_build.builder.spec import SpecChange, merge
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.notes import note
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import active_builds, ask_all
+from kubectl_build.daemons import ask_all
 from kubectl_build.errors import ClusterError, KubectlBuildError
-from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
-from kubectl_build.model.platform import parse_platforms
 
 
-def spec_change(
-    *,
-    platforms: tuple[str, ...],
-    image: str | None,
-    replicas: int | None,
-    buildkitd_config: Path | None,
-    qemu_install: bool | None,
-) -> SpecChange:
-    """What the flags of `create` ask for. Raises UsageError, ConfigError for a buildkitd.toml that cannot be used."""
-    loaded = load_buildkitd_config(buildkitd_config) if buildkitd_config is not None else None
-    return SpecChange(
-        platforms=parse_platforms(platforms) if platforms else None,
-        image=image,
-        replicas=replicas,
-        qemu_install=qemu_install,
-        buildkitd_config=loaded.text if loaded else None,
-        registries=loaded.registries if loaded else None,
-        client_files=loaded.client_files if loaded else None,
-    )
-
-
-def create(name: str, change: SpecChange, cluster: KubeFlags, *, bootstrap: bool, dry_run: bool) -> int:
-    """Create or change a builder and say what was done; with `dry_run` print the objects instead."""
-
-    async def work() -> int:
-        async with connected(cluster) as kube:
-            spec = merge(await load_defaults(kube, _note), change)
-            started = await bootstrap_architectures(kube, spec, _note) if bootstrap else ()
-            if dry_run:
-                print(to_yaml(render(check_builder_name(name), kube.namespace, spec, spec.fixed_architectures or started).objects), end="")
-                return 0
-            result = await create_builder(
-                kube, name, spec, architectures=started, active_builds=lambda pod: active_builds(kube, pod), emit=_note
-            )
-            print(_created(name, result))
-            if bootstrap:
-                await _ensure(kube, name, result.pools)
-        return 0
-
-    return run_async(work)
-
-
-def _created(name: str, result: CreateResult) -> str:
-    words = "created" if result.created else "changed" if result.changed or result.replaced else "unchanged"
-    if result.busy:
-        words += f"; still building with the earlier configuration: {', '.join(result.busy)}"
-    return f'builder "{name}" {words}'
-
-
-async def _ensure(kube: KubeClient, name: str, architectures: tuple[str, ...]) -> None:
-    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, _note), emit=_note, deadline=READY_SECONDS)
+async def ensure_started(kube: KubeClient, name: str, architectures: tuple[str, ...], *, deadline: float = READY_SECONDS) -> None:
+    """Start the builder's pools and wait for them. Raises BuilderNotReady and what ensure_pools raises."""
+    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, note), emit=note, deadline=deadline)
 
 
 def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
@@ -89,7 +36,7 @@ def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            builders = await list_builders(kube, all_namespaces=all_namespaces, emit=_note)
+            builders = await list_builders(kube, all_namespaces=all_namespaces, emit=note)
             answers: dict[str, DaemonInfo | KubectlBuildError] = {}
             if output != "name":
                 answers = await ask_all(kube, [pod for builder in builders for pod in builder.pods if pod.usable])
@@ -112,11 +59,11 @@ def inspect(name: str, cluster: KubeFlags, *, bootstrap: bool, output: str) -> i
     async def work() -> int:
         async with connected(cluster) as kube:
             if bootstrap:
-                present = await find_builder(kube, name, emit=_note)
+                present = await find_builder(kube, name, emit=note)
                 if present is None:
                     raise unknown_builder(name, kube)
-                await _ensure(kube, name, present.architectures or await bootstrap_architectures(kube, present.known_spec(), _note))
-            builder = await find_builder(kube, name, emit=_note)
+                await ensure_started(kube, name, present.architectures or await bootstrap_architectures(kube, present.known_spec(), note))
+            builder = await find_builder(kube, name, emit=note)
             if builder is None:
                 raise unknown_builder(name, kube)
             answers = await ask_all(kube, [pod for pod in builder.pods if pod.usable])
@@ -134,7 +81,7 @@ def remove(names: tuple[str, ...], cluster: KubeFlags, *, ignore_not_found: bool
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=_note, deadline=READY_SECONDS):
+            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=note, deadline=READY_SECONDS):
                 print(f'builder "{name}" removed')
         return 0
 
@@ -147,7 +94,7 @@ def version(name: str, cluster: KubeFlags) -> int:
     async def work() -> int:
         print(f"Client: kubectl-build v{__version__}")
         async with connected(cluster) as kube:
-            builder = await find_builder(kube, name, emit=_note)
+            builder = await find_builder(kube, name, emit=note)
             pods = [pod for pod in builder.pods if pod.usable] if builder else []
             answers = await ask_all(kube, pods)
         if not pods:
@@ -162,25 +109,6 @@ def version(name: str, cluster: KubeFlags) -> int:
 def unknown_builder(name: str, kube: KubeClient) -> ClusterError:
     """The error for a builder that is not in the namespace."""
     return ClusterError(f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces")
-
-
-class _Notes:
-    """Notes as lines on stderr; what is waited for is said once, however often it is seen."""
-
-    def __init__(self) -> None:
-        self._waiting = ""
-
-    def __call__(self, event: BuildEvent) -> None:
-        if not isinstance(event, Note) or not event.text:
-            return
-        if event.level == "wait":
-            if event.text == self._waiting:
-                return
-            self._waiting = event.text
-        print(event.text, file=sys.stderr)
-
-
-_note = _Notes()
 
 
 def _version(answer: DaemonInfo | KubectlBuildError | None) -> str:

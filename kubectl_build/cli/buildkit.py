@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kubectl_build.cli import imagetools, usage
+from kubectl_build.cli import doctor, imagetools, usage
 from kubectl_build.cli.build import BUILD_SETTINGS
 from kubectl_build.cli.build import build as build_command
+from kubectl_build.cli.create import create
 from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.flags import GroupedCommand
 from kubectl_build.cli.kubeflags import with_cluster_flags
@@ -20,21 +20,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 app.command("build", cls=GroupedCommand, context_settings=BUILD_SETTINGS)(build_command)
+app.command("create", cls=GroupedCommand, context_settings=_HELP)(create)
 app.add_typer(imagetools.app, name="imagetools")
 app.command(context_settings=_HELP)(usage.du)
 app.command(context_settings=_HELP)(usage.prune)
-
-
-class DryRun(StrEnum):
-    """Values of --dry-run."""
-
-    CLIENT = "client"
-
-
-class CreateFormat(StrEnum):
-    """Values of `create -o`."""
-
-    YAML = "yaml"
+app.command(context_settings=_HELP)(doctor.doctor)
 
 
 class ListFormat(StrEnum):
@@ -56,39 +46,6 @@ class InspectFormat(StrEnum):
 @app.callback(context_settings=_HELP)
 def group() -> None:
     """Manage BuildKit builders in your cluster."""
-
-
-@app.command(context_settings=_HELP)
-@with_cluster_flags
-def create(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=f'Name of the builder, "{DEFAULT_BUILDER}" by default.')] = None,
-    platform: Annotated[
-        list[str] | None, typer.Option("--platform", help="Fix the pools: one for each architecture that runs these platforms natively.")
-    ] = None,
-    image: Annotated[str | None, typer.Option("--image", help="The BuildKit image.")] = None,
-    replicas: Annotated[int | None, typer.Option("--replicas", help="Pods of each pool, at least one.")] = None,
-    buildkitd_config: Annotated[
-        Path | None, typer.Option("--buildkitd-config", help="A buildkitd.toml; the CA files it names are read here.")
-    ] = None,
-    qemu_install: Annotated[
-        bool | None, typer.Option("--qemu-install/--no-qemu-install", help="Register emulators in the kernel of the builder's nodes.")
-    ] = None,
-    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Start the pods now and wait for them.")] = False,
-    dry_run: Annotated[DryRun | None, typer.Option("--dry-run", help="Print what would be applied and change nothing.")] = None,
-    output: Annotated[CreateFormat | None, typer.Option("--output", "-o", help="With --dry-run: yaml.")] = None,
-    *,
-    kube_flags: KubeFlags,
-) -> int:
-    """Create a builder, or change one."""
-    from kubectl_build.cli import builders
-    from kubectl_build.errors import UsageError
-
-    if output is not None and dry_run is None:
-        raise UsageError("-o is for --dry-run=client", hint="to see a builder: kubectl buildkit inspect NAME -o yaml")
-    change = builders.spec_change(
-        platforms=tuple(platform or ()), image=image, replicas=replicas, buildkitd_config=buildkitd_config, qemu_install=qemu_install
-    )
-    return builders.create(name or DEFAULT_BUILDER, change, kube_flags, bootstrap=bootstrap, dry_run=dry_run is not None)
 
 
 @app.command("ls", context_settings=_HELP)

@@ -1,0 +1,82 @@
+"""The work behind `create`: defaults, file and flags made one spec; the builder made so, or what would be made printed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from kubectl_build.builder.amounts import parse_seconds
+from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
+from kubectl_build.builder.defaults import load_defaults
+from kubectl_build.builder.documents import BuilderFile
+from kubectl_build.builder.manifests import Manifests, render, to_yaml
+from kubectl_build.builder.names import check_builder_name
+from kubectl_build.builder.rehearse import rehearse
+from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
+from kubectl_build.cli.builders import ensure_started
+from kubectl_build.cli.connect import connected
+from kubectl_build.cli.create_flags import DryRun
+from kubectl_build.cli.main import run_async
+from kubectl_build.cli.notes import note
+from kubectl_build.cli.preference import remember_builder
+from kubectl_build.cluster.client import KubeClient
+from kubectl_build.daemons import active_builds
+from kubectl_build.deadlines import deadlines
+from kubectl_build.model.kubeflags import KubeFlags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """What `create` was asked for: `change` goes over `file`, else over the cluster's defaults. `ready_timeout` "" is the usual one."""
+
+    name: str
+    change: SpecChange
+    file: BuilderFile | None = None
+    bootstrap: bool = False
+    use: bool = False
+    ready_timeout: str = ""
+
+
+def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: DryRun | None) -> int:
+    """Create or change a builder and say what was done; with `dry_run` print the objects instead."""
+    name = check_builder_name(creation.name)
+    ready = parse_seconds(creation.ready_timeout, what="--driver-opt timeout") if creation.ready_timeout else deadlines().ready
+
+    async def work() -> int:
+        async with connected(cluster) as kube:
+            spec = await _spec(kube, creation)
+            pools = creation.file.architectures if creation.file else ()
+            if creation.bootstrap:
+                pools = tuple(dict.fromkeys([*pools, *await bootstrap_architectures(kube, spec, note)]))
+            if dry_run is not None:
+                await _print(kube, render(name, kube.namespace, spec, spec.fixed_architectures or pools), name, dry_run)
+                return 0
+            result = await create_builder(
+                kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note
+            )
+            print(_created(name, result))
+            if creation.use:
+                remember_builder(name, kube.context_name, kube.namespace, os.environ)
+            if creation.bootstrap:
+                await ensure_started(kube, name, result.pools, deadline=ready)
+        return 0
+
+    return run_async(work)
+
+
+async def _spec(kube: KubeClient, creation: Creation) -> BuilderSpec:
+    """A file has a whole spec, with the defaults of when it was printed; so those of now have no say in it."""
+    base = merge(BuilderSpec(), creation.file.change) if creation.file else await load_defaults(kube, note)
+    return merge(base, creation.change)
+
+
+async def _print(kube: KubeClient, manifests: Manifests, name: str, dry_run: DryRun) -> None:
+    objects = manifests.objects if dry_run is DryRun.CLIENT else await rehearse(kube, manifests.objects, builder=name)
+    print(to_yaml(objects), end="")
+
+
+def _created(name: str, result: CreateResult) -> str:
+    words = "created" if result.created else "changed" if result.changed or result.replaced else "unchanged"
+    if result.busy:
+        words += f"; still building with the earlier configuration: {', '.join(result.busy)}"
+    return f'builder "{name}" {words}'
