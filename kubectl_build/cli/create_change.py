@@ -13,7 +13,7 @@ from kubectl_build.builder.daemon_flags import split_daemon_flags
 from kubectl_build.builder.documents import load_mapping
 from kubectl_build.builder.pod_template import check_template
 from kubectl_build.builder.shape import PodShape
-from kubectl_build.builder.spec import RegistrySettings, SpecChange
+from kubectl_build.builder.spec import RegistrySettings, SpecChange, check_entitlement
 from kubectl_build.builder.volume import parse_cache
 from kubectl_build.cli.create_flags import CreateFlags
 from kubectl_build.cli.options.fields import parse_bool, parse_fields
@@ -32,6 +32,8 @@ def spec_change(flags: CreateFlags, environ: Mapping[str, str] = os.environ) -> 
     loaded = load_buildkitd_config(flags.buildkitd_config) if flags.buildkitd_config is not None else None
     rights, daemon_flags = split_daemon_flags(flags.buildkitd_flags) if flags.buildkitd_flags is not None else ((), None)
     allowed = (*_list("--allow", flags.allow), *rights)
+    for right in allowed:
+        check_entitlement(right)
     registries = dict(loaded.registries) if loaded else {}
     for text in flags.registry or ():
         host, settings = _registry(text)
