@@ -34,7 +34,7 @@ def parse_build_args(texts: Iterable[str], environ: Mapping[str, str]) -> dict[s
 def read_build_args(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Read --build-arg-file: a --build-arg on each line; empty lines and lines that begin with "#" are skipped. Raises UsageError."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise UsageError(f'build-arg file "{path}" does not exist') from error
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from kubectl_build.cli.options.fields import parse_bool, parse_fields, write_fie
 from kubectl_build.errors import UsageError
 
 _TYPES = ("sbom", "provenance")
+_MODES = ("min", "max", "full")
 
 
 def parse_attests(attests: Iterable[str], provenance: str = "", sbom: str = "") -> dict[str, str]:
@@ -52,4 +53,6 @@ def _parse(flag: str, text: str) -> tuple[str, str | None]:
         raise UsageError(f'{flag} "{text}": attestation type not specified', hint="write --attest type=sbom or type=provenance")
     if kind not in _TYPES:
         raise UsageError(f'{flag} "{text}": attestation type "{kind}" is not known', hint=f"types are {', '.join(_TYPES)}")
+    if kind == "provenance" and attrs.get("mode", "min") not in _MODES:
+        raise UsageError(f'{flag} "{text}": mode "{attrs["mode"]}" of provenance is not known', hint=f"it is {' or '.join(_MODES)}")
     return kind, None if disabled else write_fields([("type", kind), *sorted(attrs.items())])

@@ -48,4 +48,5 @@ def parse_size(text: str) -> int | None:
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
-    return int(float(match.group(1)) * 1024 ** (1 + "kmgtp".index(match.group(2).lower()) if match.group(2) else 0))
+    size = float(match.group(1)) * 1024 ** (1 + "kmgtp".index(match.group(2).lower()) if match.group(2) else 0)
+    return int(size) if size < 2**63 else None

@@ -144,7 +144,7 @@ def parse_resources(texts: Iterable[str]) -> dict[str, str]:
 def _parse_int(text: str) -> int | None:
     """Read a 64-bit integer as Go's strconv.ParseInt does in base 10."""
     digits = text[1:] if text[:1] in ("+", "-") else text
-    if not digits.isascii() or not digits.isdigit():
+    if not digits.isascii() or not digits.isdigit() or len(digits.lstrip("0")) > 19:
         return None
     number = int(text)
     return number if -_INT64 <= number < _INT64 else None

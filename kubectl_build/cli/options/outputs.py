@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from kubectl_build.cli.options.exporter_attrs import check_exporter_attrs
 from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform
@@ -52,7 +53,9 @@ def parse_output(text: str) -> Output:
     if kind not in tuple(OutputType):
         known = ", ".join(["registry", *OutputType])
         raise UsageError(f'--output "{text}": type "{kind}" is not known', hint=f"types are {known}")
-    return _with_dest(text, Output(type=OutputType(kind), attrs=attrs, dest=dest))
+    output = Output(type=OutputType(kind), attrs=attrs, dest=dest)
+    check_exporter_attrs(text, output)
+    return _with_dest(text, output)
 
 
 def _with_dest(text: str, output: Output) -> Output:
