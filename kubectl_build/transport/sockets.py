@@ -99,7 +99,7 @@ async def connected_socket(host: str, port: int) -> socket.socket:
     try:
         async with asyncio.timeout(deadlines().connect):
             addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError) as exc:
+    except (OSError, TimeoutError, UnicodeError) as exc:  # the last for a name with an empty or too long part
         raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({_words(exc)})') from exc
     failure: DialError | None = None
     for family, _, _, _, address in addresses:

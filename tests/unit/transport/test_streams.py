@@ -122,6 +122,12 @@ async def test_tcp_dialer_to_an_unknown_name_says_so() -> None:
         await tcp_direct_dialer("nowhere.invalid", 1)()
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".invalid"])
+async def test_tcp_dialer_to_what_is_no_name_says_so(host: str) -> None:
+    with pytest.raises(DialError, match="is not known"):
+        await tcp_direct_dialer(host, 1)()
+
+
 async def test_socket_stream_reset_by_peer_is_connection_lost() -> None:
     async with tcp_pair() as (near, far):
         await near.send(b"unread")
