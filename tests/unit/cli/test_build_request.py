@@ -176,13 +176,13 @@ def test_platforms_come_from_the_environment_unless_they_are_given(start: Start,
 
 
 def test_build_args_of_a_file_give_way_to_typed_ones(start: Start, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (context / "args").write_text("# comment\n\nA=file\nB=with = and # in it\n  C\nD\n")
+    (context / "args").write_text("# comment\n\nA=file\nB=with = and # in it\n  C\nD\nE=next\x85line\n", encoding="utf-8")
     monkeypatch.setenv("C", "variable")
     monkeypatch.delenv("D", raising=False)
 
     arguments = start(".", "--build-arg", "A=typed", "--build-arg-file", "args").request.build_args
 
-    assert arguments == {"A": "typed", "B": "with = and # in it", "C": "variable"}
+    assert arguments == {"A": "typed", "B": "with = and # in it", "C": "variable", "E": "next\x85line"}
 
 
 def test_proxies_of_docker_become_build_args(start: Start, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
