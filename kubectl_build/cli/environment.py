@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubectl_build.errors import ConfigError
+from kubectl_build.errors import ConfigError, UsageError
 
 _PROXIES = {"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy", "FTP_PROXY": "ftpProxy"}
 _POLICY = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
@@ -21,8 +21,16 @@ def builder_name(flag: str, environ: Mapping[str, str]) -> str:
 
 
 def named_builder(flag: str, environ: Mapping[str, str]) -> str:
-    """The builder that somebody has named, as `builder_name`; "" when nobody has."""
-    return flag or environ.get("BUILDX_BUILDER") or environ.get("BUILDKIT_HOST") or ""
+    """The builder that somebody has named, as `builder_name`; "" when nobody has.
+
+    Raises UsageError for a BUILDKIT_HOST that is no address: taken for a name it would have a builder made.
+    """
+    if name := flag or environ.get("BUILDX_BUILDER"):
+        return name
+    host = environ.get("BUILDKIT_HOST", "")
+    if host and "://" not in host:
+        raise UsageError(f'BUILDKIT_HOST "{host}" is not the address of a daemon', hint="the name of a builder goes in BUILDX_BUILDER")
+    return host
 
 
 def docker_proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -135,6 +135,8 @@ USAGE = [
     ([".", "--shm-size", "-1"], 'invalid size: "-1"'),
     ([".", "--shm-size", "9" * 400], "invalid size"),
     ([".", "--ulimit", f"nofile={'9' * 5000}"], "a limit is not a number"),
+    ([".", "--shm-size", "9" * 400], "invalid size"),
+    ([".", "--ulimit", f"nofile={'9' * 5000}"], "a limit is not a number"),
     ([".", "--ulimit", "nofile"], 'invalid ulimit argument: "nofile"'),
     ([".", "--ulimit", "files=1"], 'invalid ulimit type: "files"'),
     ([".", "--ulimit", "nofile=2:1"], "soft limit must be less than or equal to hard limit"),
@@ -209,6 +211,7 @@ def test_stdin_with_a_dockerfile_and_a_named_one_is_ambiguous(stdin: Callable[[b
     [
         ({"BUILDKIT_PROGRESS": "loud"}, {}, [], 2, 'invalid progress mode "loud" in BUILDKIT_PROGRESS'),
         ({"BUILDKIT_HOST": "docker-container://x"}, {}, [], 2, "docker-container:// is not supported"),
+        ({"BUILDKIT_HOST": "mine"}, {}, [], 2, 'BUILDKIT_HOST "mine" is not the address of a daemon'),
         ({"BUILDKIT_HOST": "mine"}, {}, [], 2, 'BUILDKIT_HOST "mine" is not the address of a daemon'),
         ({"DOCKER_DEFAULT_PLATFORM": "a/b/c/d"}, {}, [], 2, 'platform "a/b/c/d" is not valid'),
         ({"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "none"}, {}, [], 3, 'failed to read policy file "none"'),
