@@ -8,6 +8,7 @@ package: they become the errors of kubectl_build.errors at this boundary.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError
+from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError, ProtocolError
 from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.proto import content_pb2, control_pb2, gateway_pb2, health_pb2
@@ -41,6 +43,9 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+_OVERSIZE = re.compile(r"CLIENT: Received message larger than max|received metadata size exceeds")
+"""What grpcio itself says of an answer that is over its limits."""
 
 T = TypeVar("T")
 
@@ -91,14 +96,16 @@ class BuildkitClient:
         workers = await self._unary(
             _CONTROL + "ListWorkers", control_pb2.ListWorkersRequest(), control_pb2.ListWorkersResponse, deadline=deadline
         )
+        if not workers.record or not all(record.platforms for record in workers.record):
+            raise ProtocolError("the builder's daemon has no worker with a platform")
         return DaemonInfo(version=version.buildkitVersion.version, workers=tuple(_worker(record) for record in workers.record))
 
     async def history(self, *, active_only: bool = False) -> list[BuildRecord]:
         """List builds that the daemon remembers or, with `active_only`, runs just now."""
         request = control_pb2.BuildHistoryRequest(ActiveOnly=active_only, EarlyExit=True)
         records = []
-        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadlines().call)
-        async for event in self._messages(call, "ListenBuildHistory"):
+        call = self._stream(_CONTROL + "ListenBuildHistory")(request, timeout=deadlines().call)
+        async for event in self._messages(call, control_pb2.BuildHistoryEvent, "ListenBuildHistory"):
             records.append(_record(event.record))
         return records
 
@@ -106,8 +113,8 @@ class BuildkitClient:
         """What the history of build `ref` holds of statements about its results, by platform; "" is the platform of a lone result."""
         request = control_pb2.BuildHistoryRequest(Ref=ref, EarlyExit=True)
         found: dict[str, list[Descriptor]] = {}
-        call = self._stream(_CONTROL + "ListenBuildHistory", control_pb2.BuildHistoryEvent)(request, timeout=deadlines().call)
-        async for event in self._messages(call, "ListenBuildHistory"):
+        call = self._stream(_CONTROL + "ListenBuildHistory")(request, timeout=deadlines().call)
+        async for event in self._messages(call, control_pb2.BuildHistoryEvent, "ListenBuildHistory"):
             results = dict(event.record.Results) or ({"": event.record.Result} if event.record.HasField("Result") else {})
             for platform, result in results.items():
                 found[platform] = [_descriptor(item) for item in result.Attestations]
@@ -117,10 +124,10 @@ class BuildkitClient:
         """Read a whole blob (a manifest or an index) from the daemon's content store. Raises ConnectionLost, also when it is over `limit`
         bytes."""
         data = bytearray()
-        call = self._stream(_CONTENT + "Read", content_pb2.ReadContentResponse)(
+        call = self._stream(_CONTENT + "Read")(
             content_pb2.ReadContentRequest(digest=digest), timeout=deadlines().content, metadata=(("containerd-namespace", "buildkit"),)
         )
-        async for message in self._messages(call, f"Read of {digest}"):
+        async for message in self._messages(call, content_pb2.ReadContentResponse, f"Read of {digest}"):
             data += message.data
             if len(data) > limit:
                 call.cancel()
@@ -134,8 +141,8 @@ class BuildkitClient:
 
     async def prune(self, request: control_pb2.PruneRequest, *, deadline: float) -> list[control_pb2.UsageRecord]:
         """Delete from the daemon's cache and return what went. Raises as `disk_usage`; what has gone by then is gone."""
-        call = self._stream(_CONTROL + "Prune", control_pb2.UsageRecord)(request, timeout=deadline)
-        return [record async for record in self._messages(call, "Prune", raw=True)]
+        call = self._stream(_CONTROL + "Prune")(request, timeout=deadline)
+        return [record async for record in self._messages(call, control_pb2.UsageRecord, "Prune", raw=True)]
 
     async def healthy(self, *, deadline: float | None = None) -> None:
         """Ask the daemon's health. Raises ConnectionLost without an answer in `deadline` seconds, by default that of short questions."""
@@ -153,18 +160,16 @@ class BuildkitClient:
     async def status(self, ref: str) -> AsyncGenerator[control_pb2.StatusResponse, None]:
         """Follow a build's status until the daemon ends it. Close with aclosing; raises RpcFailure for a build that the daemon does not
         know, ConnectionLost."""
-        call = self._stream(_CONTROL + "Status", control_pb2.StatusResponse)(control_pb2.StatusRequest(Ref=ref))
+        call = self._stream(_CONTROL + "Status")(control_pb2.StatusRequest(Ref=ref))
         try:
-            async for message in self._messages(call, "Status", raw=True):
+            async for message in self._messages(call, control_pb2.StatusResponse, "Status", raw=True):
                 yield message
         finally:
             call.cancel()
 
     def session_call(self, metadata: Sequence[tuple[str, str]]) -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """Open Control.Session as a pipe of raw bytes; the caller cancels it."""
-        return self._channel.stream_stream(
-            _CONTROL + "Session", request_serializer=_encode_bytes_message, response_deserializer=_decode_bytes_message
-        )(metadata=tuple(metadata))
+        return self._channel.stream_stream(_CONTROL + "Session", request_serializer=_encode_bytes_message)(metadata=tuple(metadata))
 
     async def gateway_ping(self, ref: str) -> gateway_pb2.PongResponse:
         """Ask the gateway of build `ref` for its capabilities; the daemon waits some seconds for the build to be known. Raises
@@ -198,22 +203,20 @@ class BuildkitClient:
         metadata: Sequence[tuple[str, str]] = (),
         raw: bool = False,
     ) -> T:
-        call = self._channel.unary_unary(
-            method, request_serializer=type(request).SerializeToString, response_deserializer=_parser(response)
-        )(request, timeout=deadline, metadata=tuple(metadata))
-        return await self.boundary(call, method, raw=raw)
-
-    def _stream(self, method: str, response: type[Any]) -> Any:
-        return self._channel.unary_stream(
-            method, request_serializer=lambda message: message.SerializeToString(), response_deserializer=_parser(response)
+        call = self._channel.unary_unary(method, request_serializer=type(request).SerializeToString)(
+            request, timeout=deadline, metadata=tuple(metadata)
         )
+        return _parsed(response, await self.boundary(call, method, raw=raw), method)
 
-    async def _messages(self, call: Any, what: str, *, raw: bool = False) -> AsyncIterator[Any]:
+    def _stream(self, method: str) -> Any:
+        return self._channel.unary_stream(method, request_serializer=lambda message: message.SerializeToString())
+
+    async def _messages(self, call: Any, response: type[T], what: str, *, raw: bool = False) -> AsyncIterator[T]:
         while True:
             message = await self.boundary(call.read(), what, raw=raw)
             if message is grpc.aio.EOF:
                 return
-            yield message
+            yield _parsed(response, message, what)
 
     async def boundary(self, awaitable: Awaitable[T], what: str, *, raw: bool = False) -> T:
         """Await something of grpcio and turn its errors into ours. `raw` keeps a status that the daemon answered as RpcFailure."""
@@ -223,6 +226,8 @@ class BuildkitClient:
             failure = self._failure()
             if failure is not None:
                 raise failure from error
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _OVERSIZE.search(error.details() or ""):
+                raise ProtocolError(f"what the builder answered to {what.rsplit('/', 1)[-1]} is longer than may be") from error
             if raw and error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise RpcFailure(error) from error
             raise _lost(error, what) from error
@@ -285,17 +290,23 @@ def _lost(error: grpc.aio.AioRpcError, what: str) -> ConnectionLost:
     return ConnectionLost(f"the connection to the builder was lost during {name}: {error.details() or error.code().name}")
 
 
-def _parser(response: type[Any]) -> Callable[[bytes], Any]:
-    parse: Callable[[bytes], Any] = response.FromString
-    return parse
+def _parsed(response: type[T], data: Any, what: str) -> T:
+    """Read a message. Not left to grpcio, which would log the traceback of one that cannot be read and answer None."""
+    kind: Any = response
+    try:
+        message: T = kind.FromString(data)
+    except DecodeError as error:
+        raise ProtocolError(f"what the builder answered to {what.rsplit('/', 1)[-1]} cannot be read") from error
+    return message
 
 
 def _encode_bytes_message(data: bytes) -> bytes:
     return control_pb2.BytesMessage(data=data).SerializeToString()
 
 
-def _decode_bytes_message(data: bytes) -> bytes:
-    return control_pb2.BytesMessage.FromString(data).data
+def session_bytes(message: bytes) -> bytes:
+    """The bytes that a message of Control.Session carries. Raises ProtocolError."""
+    return _parsed(control_pb2.BytesMessage, message, "Session").data
 
 
 def _worker(record: Any) -> Worker:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 
-from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
+from kubectl_build.buildkit.client import BuildkitClient, RpcFailure, session_bytes
 from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.buildkit.status import status_update
 from kubectl_build.deadlines import deadlines
@@ -82,8 +82,8 @@ class _SessionPipe:
             data = await self._client.boundary(self._call.read(), "the session")
             if data is grpc.aio.EOF:
                 return b""
-            if data:
-                return bytes(data)
+            if found := session_bytes(data):
+                return found
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         await self._client.boundary(self._call.write(bytes(data)), "the session")
@@ -141,6 +141,8 @@ async def run_solve(
                 outcome = await control
             except BaseException:
                 control.cancel()
+                if session.lost:
+                    status.cancel()
                 await _settle(status)
                 raise
             if isinstance(outcome, RpcFailure) and failure is None and not kept:
