@@ -35,6 +35,9 @@ _MAX_MESSAGE = 16 << 20
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.max_send_message_length", _MAX_MESSAGE),
+    # The details of a failure are metadata, with the whole Dockerfile among them. Beyond grpcio's own 8 KiB nothing of it would be left.
+    ("grpc.max_metadata_size", _MAX_MESSAGE),
+    ("grpc.absolute_max_metadata_size", _MAX_MESSAGE),
     ("grpc.default_authority", "localhost"),
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
