@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from kubectl_build import __version__
@@ -11,17 +14,19 @@ from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
 from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
+from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.manifests import to_yaml
-from kubectl_build.builder.remove import remove_builders
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
+from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import ask_all
+from kubectl_build.daemons import ask_all, pod_use
 from kubectl_build.errors import ClusterError, KubectlBuildError
+from kubectl_build.model.events import Note
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 
@@ -40,6 +45,7 @@ def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
             answers: dict[str, DaemonInfo | KubectlBuildError] = {}
             if output != "name":
                 answers = await ask_all(kube, [pod for builder in builders for pod in builder.pods if pod.usable])
+            await _stop_idle(kube, builders)
         if output == "name":
             print("".join(f"{builder.name}\n" for builder in builders), end="")
         elif output in ("json", "yaml"):
@@ -53,11 +59,12 @@ def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
     return run_async(work)
 
 
-def inspect(name: str, cluster: KubeFlags, *, bootstrap: bool, output: str) -> int:
+def inspect(said: str | None, cluster: KubeFlags, *, bootstrap: bool, output: str) -> int:
     """Print one builder with its pods and what their daemons say."""
 
     async def work() -> int:
         async with connected(cluster) as kube:
+            name = await current_builder(said, kube, emit=note, environ=os.environ)
             if bootstrap:
                 present = await find_builder(kube, name, emit=note)
                 if present is None:
@@ -67,6 +74,8 @@ def inspect(name: str, cluster: KubeFlags, *, bootstrap: bool, output: str) -> i
             if builder is None:
                 raise unknown_builder(name, kube)
             answers = await ask_all(kube, [pod for pod in builder.pods if pod.usable])
+            if not bootstrap:
+                await _stop_idle(kube, (builder,))
         if output:
             _print_document(_document(builder, answers), output)
         else:
@@ -76,24 +85,13 @@ def inspect(name: str, cluster: KubeFlags, *, bootstrap: bool, output: str) -> i
     return run_async(work)
 
 
-def remove(names: tuple[str, ...], cluster: KubeFlags, *, ignore_not_found: bool) -> int:
-    """Remove builders and say which."""
-
-    async def work() -> int:
-        async with connected(cluster) as kube:
-            for name in await remove_builders(kube, names, ignore_not_found=ignore_not_found, emit=note, deadline=READY_SECONDS):
-                print(f'builder "{name}" removed')
-        return 0
-
-    return run_async(work)
-
-
-def version(name: str, cluster: KubeFlags) -> int:
+def version(said: str | None, cluster: KubeFlags) -> int:
     """Print the client's version and each daemon's; a builder that is not there is said, and is no error."""
 
     async def work() -> int:
         print(f"Client: kubectl-build v{__version__}")
         async with connected(cluster) as kube:
+            name = await current_builder(said, kube, emit=note, environ=os.environ)
             builder = await find_builder(kube, name, emit=note)
             pods = [pod for pod in builder.pods if pod.usable] if builder else []
             answers = await ask_all(kube, pods)
@@ -104,6 +102,13 @@ def version(name: str, cluster: KubeFlags) -> int:
         return 0
 
     return run_async(work)
+
+
+async def _stop_idle(kube: KubeClient, builders: Sequence[Builder]) -> None:
+    """Carry out the idle timeouts of builders that were read anyway, where that is allowed."""
+    with suppress(KubectlBuildError):
+        for stopped in await stop_idle(kube, builders, ask=lambda pod: pod_use(kube, pod)):
+            note(Note(text=str(stopped)))
 
 
 def unknown_builder(name: str, kube: KubeClient) -> ClusterError:

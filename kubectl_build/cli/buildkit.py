@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli import doctor, imagetools, usage
+from kubectl_build.cli import doctor, imagetools, sharing, usage
 from kubectl_build.cli.build import BUILD_SETTINGS
 from kubectl_build.cli.build import build as build_command
 from kubectl_build.cli.create import create
-from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.flags import GroupedCommand
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.model.kubeflags import KubeFlags
@@ -25,6 +24,10 @@ app.add_typer(imagetools.app, name="imagetools")
 app.command(context_settings=_HELP)(usage.du)
 app.command(context_settings=_HELP)(usage.prune)
 app.command(context_settings=_HELP)(doctor.doctor)
+app.command(context_settings=_HELP)(sharing.use)
+app.command(context_settings=_HELP)(sharing.stop)
+app.command(context_settings=_HELP)(sharing.rm)
+app.command(context_settings=_HELP)(sharing.gc)
 
 
 class ListFormat(StrEnum):
@@ -74,21 +77,7 @@ def inspect(
     """Show a builder, its pods and the platforms that their daemons say they run."""
     from kubectl_build.cli import builders
 
-    return builders.inspect(name or DEFAULT_BUILDER, kube_flags, bootstrap=bootstrap, output=output.value if output else "")
-
-
-@app.command(context_settings=_HELP)
-@with_cluster_flags
-def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the builders.")],
-    ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="An unknown name is no error.")] = False,
-    *,
-    kube_flags: KubeFlags,
-) -> int:
-    """Remove builders: every object of theirs, and nothing else. Waits until their pods are gone."""
-    from kubectl_build.cli import builders
-
-    return builders.remove(tuple(names), kube_flags, ignore_not_found=ignore_not_found)
+    return builders.inspect(name, kube_flags, bootstrap=bootstrap, output=output.value if output else "")
 
 
 @app.command(context_settings=_HELP)
@@ -101,4 +90,4 @@ def version(
     """Print the version of this client and of each daemon of the builder."""
     from kubectl_build.cli import builders
 
-    return builders.version(builder or DEFAULT_BUILDER, kube_flags)
+    return builders.version(builder, kube_flags)
