@@ -37,10 +37,9 @@ class BusyPod:
     def __str__(self) -> str:
         told = [str(lease) for lease in self.holders]
         untold = (self.builds or 0) - len(told)
-        if untold > 0:
-            other = "other " if told else ""
-            told.append(f"{untold} {other}{'build' if untold == 1 else 'builds'} that no Lease tells of")
-        return f"pod {self.pod.name} builds for {' and '.join(told)}"
+        if not told:
+            return f"pod {self.pod.name} runs {untold} {'build' if untold == 1 else 'builds'}, and no Lease tells whose"
+        return f"pod {self.pod.name} builds for {', '.join(told)}" + (f" and {untold} more" if untold > 0 else "")
 
 
 class Busy:
