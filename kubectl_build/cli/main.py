@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ _SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "
 
 _TRUE, _FALSE = {"true", "t", "1"}, {"false", "f", "0"}
 """What Go's strconv.ParseBool takes."""
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _LEAVE_SECONDS = 1.0
 """What a second signal leaves for temporary files and the terminal to be put right."""
@@ -40,25 +43,52 @@ def buildkit_main() -> NoReturn:
 
 def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
     """Parse `argv`, run the command, return the exit code. Errors are told on stderr, without a traceback."""
+    _occupy_closed_streams()
     command = typer.main.get_command(app)
     try:
         deadlines()  # what is wrong in them is told before anything is asked
         outcome = command.main(args=_expand(argv, _switches(command)), prog_name=prog, standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as exit_:
         return exit_.exit_code
     except typer.Abort:
         return 130
     except BrokenPipeError:
-        # Whoever read our output is gone: nothing to tell, and Python must not try to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()  # whoever read our output is gone: nothing to tell
         return 141
     except Exception as error:
         cause = most_telling(error)
-        known = cause if isinstance(cause, KubectlBuildError) else _usage_error(error, prog)
+        known = cause if isinstance(cause, KubectlBuildError) else _output_error(cause) or _usage_error(error, prog)
         if known is None:
             raise
         return show_error(known, sys.stderr)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _occupy_closed_streams() -> None:
+    """Take the numbers of a stdout or stderr that the caller closed, so that no other file gets them and then what was meant for those."""
+    if sys.stdout is not None and sys.stderr is not None:
+        return
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest free number; an output to it is refused by the system
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere: Python would try to write it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_error(error: BaseException) -> UsageError | None:
+    """Words for a stdout that cannot be written; every other OSError is converted where it arises."""
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE or error.filename is not None:
+        return None
+    _discard_stdout()
+    return UsageError(f"stdout cannot be written: {os.strerror(error.errno).lower()}")
 
 
 def _usage_error(error: Exception, prog: str) -> UsageError | None:

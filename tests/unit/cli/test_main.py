@@ -54,6 +54,27 @@ def test_command_line_imports_nothing_heavy_for_help() -> None:
     assert heavy & set(run.stderr.split()) == set()
 
 
+_MAIN = "import sys; from kubectl_build.cli.main import build_main; build_main()"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_stdout_that_is_full_is_told_without_a_traceback() -> None:
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-c", _MAIN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+
+    assert (run.returncode, run.stderr) == (2, "error: stdout cannot be written: no space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_defect(context: Path, closed: str) -> None:
+    command = f'exec "$@" {closed}'
+    args = [sys.executable, "-c", _MAIN, str(context), "-o", "-", "--kubeconfig", str(context / "no-kubeconfig")]
+    run = subprocess.run(["sh", "-c", command, "sh", *args], capture_output=True, text=True, timeout=30, check=False)
+
+    assert run.returncode == 3
+    assert "Traceback" not in run.stderr
+
+
 def test_first_signal_cancels_and_waits_for_the_clean_up() -> None:
     cleaned: list[str] = []
 
