@@ -30,7 +30,8 @@ class Deadlines:
 
     ready: float = _limit(300, "a builder's pods become ready, or are gone; long enough for a cluster that has to add a node first")
     connect: float = _limit(10, "a TCP connection is made, with its TLS handshake")
-    request: float = _limit(65, "the API server answers a request; --request-timeout goes over it")
+    read: float = _limit(15, "the API server answers a question, or begins to; --request-timeout goes over it")
+    request: float = _limit(65, "the API server carries out a change, its webhooks included; --request-timeout goes over it")
     answer: float = _limit(15, "a daemon gives its first answer on a new connection")
     call: float = _limit(15, "a daemon answers a short question")
     content: float = _limit(30, "a daemon hands over a manifest or a frontend's result")

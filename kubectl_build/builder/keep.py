@@ -14,7 +14,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import PODS
-from kubectl_build.errors import Forbidden, KubectlBuildError
+from kubectl_build.errors import ConnectionLost, Forbidden, KubectlBuildError
 from kubectl_build.model.events import Note, Sink
 
 KARPENTER = "karpenter.sh/do-not-disrupt"
@@ -35,6 +35,9 @@ async def kept(client: KubeClient, pod: PodInfo, *, active: Callable[[], Awaitab
     task = asyncio.create_task(_keep(client, pod, ended, active, emit), name=f"keep {pod.name}")
     try:
         yield
+    except ConnectionLost:
+        task.cancel()  # the daemon cannot be asked; a later build there takes the annotations away
+        raise
     finally:
         ended.set()
         # Not cancelled at once: what is being set could not be taken away.

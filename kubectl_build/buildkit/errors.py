@@ -5,18 +5,19 @@ On the wire each detail is an Any whose type URL has no prefix and whose value i
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from kubectl_build.buildkit.client import RpcFailure
 from kubectl_build.buildkit.source import json_excerpt
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, RegistryError, SolveError, SourceExcerpt
 from kubectl_build.model.events import StatusUpdate
+from kubectl_build.model.json import parse_json
 from kubectl_build.proto import status_pb2
 
 _TAIL_LINES = 20
@@ -96,6 +97,9 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
         return ConnectionLost(
             f"the builder lost this client's session: {message}", hint="run the same command again: finished steps are cached"
         )
+    if failure.code is grpc.StatusCode.CANCELLED:
+        # Not by us, who do not ask then: the daemon is ending, or has given this client up, as one that was suspended.
+        return ConnectionLost(f"the builder has cancelled the build: {_sentence(message)}")
     sources = tuple(json_excerpt(d.get("info") or {}, d.get("ranges") or ()) for kind, d in details if kind == "Source")
     request = next((d.get("name", "") for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
     if request:
@@ -168,7 +172,7 @@ def _details(data: bytes) -> Iterable[tuple[str, dict[str, Any]]]:
     for detail in status.details:
         match = re.search(r"([A-Za-z]+)\+json$", detail.type_url)
         try:
-            value = json.loads(detail.value) if match else None
+            value = parse_json(detail.value) if match else None
         except ValueError:
             continue
         if match and isinstance(value, dict):

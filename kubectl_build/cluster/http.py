@@ -54,7 +54,6 @@ class ApiTransport:
         self._connection = connection
         self._session = session
         self._contexts: dict[ClientCertificate | None, ssl.SSLContext] = {}
-        self._deadline = connection.request_timeout or deadlines().request
         self._date = ""
 
     @property
@@ -80,9 +79,11 @@ class ApiTransport:
                 self._date = response.headers.get(hdrs.DATE, "")
                 return data
 
+        # A question is answered soon; what changes something may have to pass webhooks.
+        limit = deadlines().read if method == "GET" else deadlines().request
         for attempt in range(_RETRIES + 1):
             try:
-                return await self._as_user(exchange)
+                return await self._as_user(exchange, limit)
             except _Refused as exc:
                 wait = exc.refusal.retry_after
                 if wait is None or attempt == _RETRIES or wait > _RETRY_SECONDS:
@@ -98,7 +99,7 @@ class ApiTransport:
             return await self._send("GET", path, query, {}, authentication, None)
 
         try:
-            response = await self._as_user(begin)
+            response = await self._as_user(begin, deadlines().read)
         except _Refused as exc:
             raise self._error(exc.refusal, action) from None
         try:
@@ -123,30 +124,31 @@ class ApiTransport:
             )
 
         try:
-            return await self._as_user(upgrade)
+            return await self._as_user(upgrade, deadlines().read)
         except _Refused as exc:
             raise self._error(exc.refusal, action) from None
 
-    async def _as_user(self, exchange: Callable[[Authentication], Awaitable[T]]) -> T:
-        """Do `exchange` within the deadline, and again once if the credentials were refused and others can be had."""
+    async def _as_user(self, exchange: Callable[[Authentication], Awaitable[T]], limit: float) -> T:
+        """Do `exchange` within `limit` or --request-timeout, and again once if the credentials were refused and others can be had."""
         authenticator = self._connection.authenticator
         authentication = await authenticator.authenticate()  # outside of the deadline: a person may have to log in
         try:
-            return await self._within_deadline(exchange(authentication))
+            return await self._within(limit, exchange(authentication))
         except _Refused as exc:
             if exc.refusal.status != 401:
                 raise
             renewed = await authenticator.authenticate(refused=True)
             if renewed == authentication:
                 raise
-        return await self._within_deadline(exchange(renewed))
+        return await self._within(limit, exchange(renewed))
 
-    async def _within_deadline(self, exchange: Awaitable[T]) -> T:
+    async def _within(self, limit: float, exchange: Awaitable[T]) -> T:
+        limit = self._connection.request_timeout or limit
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(limit):
                 return await exchange
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _unreachable(exc, self._connection, self._deadline) from exc
+            raise _unreachable(exc, self._connection, limit) from exc
 
     async def _send(
         self, method: str, path: str, query: Query, headers: Mapping[str, str], authentication: Authentication, data: bytes | None

@@ -30,6 +30,8 @@ class Session:
         self.shared_key = shared_key
         self.failure: KubectlBuildError | None = None
         """The first error of a handler that the user should see in place of what the daemon makes of it."""
+        self.lost = False
+        """Whether the link or the daemon has ended the session: nothing more is to be expected of either."""
         methods: dict[str, Handler] = {HEALTH_METHOD: _check}
         for attachable in attachables:
             methods.update(attachable.methods)
@@ -52,7 +54,9 @@ class Session:
         server = _Server(self, self._methods, pipe)
         try:
             await server.run()
+            self.lost = True
         except BaseExceptionGroup as group:
+            self.lost = True
             known, other = group.split(KubectlBuildError)
             if known is None or other is not None:
                 raise
