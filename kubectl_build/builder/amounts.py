@@ -9,7 +9,7 @@ from decimal import Decimal
 from kubectl_build.deadlines import parse_duration
 from kubectl_build.errors import UsageError
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(|[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d{1,2})")
+_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{0,9})?|\.\d{1,9})(|[numkMGTPE]|[KMGTPE]i|[eE][-+]?\d{1,2})", re.ASCII)
 _DECIMAL = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(1000)}
 _DECIMAL.update({unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)})
 _BINARY = {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)}

@@ -9,7 +9,9 @@ import yaml
 
 from kubectl_build.builder import names
 from kubectl_build.builder.manifests import render, to_yaml
+from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings
+from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.model.platform import parse_platforms
 from tests.unit.builder.golden import DIRECTORY, documents
 
@@ -131,6 +133,13 @@ def test_secret_is_absent_without_certificates() -> None:
         {"client_files": {"r-0.key": ClientFile.of("x")}},
         {"platforms": parse_platforms(["linux/amd64"])},
         {"resources": {"limits": {"memory": "1Gi"}}},
+        {"allow": ("network.host",)},
+        {"cache": CacheVolume(size="5Gi")},
+        {"buildkitd_flags": ("--debug",)},
+        {"pod": PodShape(labels={"a": "b"})},
+        {"pod": PodShape(annotations={"a": "b"})},
+        {"pod": PodShape(node_selector={"a": "b"})},
+        {"pod": PodShape(grace_seconds=1)},
     ],
 )
 def test_hash_changes_with_everything_a_pod_is_made_from(change: dict[str, Any]) -> None:
@@ -139,11 +148,85 @@ def test_hash_changes_with_everything_a_pod_is_made_from(change: dict[str, Any])
     assert _hash(replace(base, **change)) != _hash(base)
 
 
-def test_hash_stays_when_only_the_number_of_pods_changes() -> None:
-    assert _hash(BuilderSpec(replicas=2)) == _hash(BuilderSpec())
+def test_hash_stays_when_only_the_number_of_pods_or_the_idle_time_changes() -> None:
+    assert _hash(BuilderSpec(replicas=2, idle_seconds=60)) == _hash(BuilderSpec())
 
 
 def test_hash_is_the_same_for_a_key_read_back_by_its_digest() -> None:
     written = ClientFile.of("x")
 
     assert _hash(BuilderSpec(client_files={"k": written})) == _hash(BuilderSpec(client_files={"k": ClientFile(digest=written.digest)}))
+
+
+def test_shape_is_in_the_pod() -> None:
+    shape = PodShape(
+        node_selector={"disk": "ssd", "kubernetes.io/arch": "other"},
+        tolerations=({"key": "gpu", "operator": "Exists"},),
+        affinity={"podAffinity": {}},
+        spread=("zone", "kubernetes.io/hostname:hard"),
+        priority_class="p",
+        service_account="s",
+        image_pull_secrets=("one", "two"),
+        runtime_class="r",
+        scheduler_name="c",
+        annotations={"note": "x"},
+        labels={"team": "ci"},
+        host_network=True,
+        grace_seconds=0,
+    )
+    pod = _pod(BuilderSpec(pod=shape))
+    spec = pod["spec"]
+
+    assert pod["metadata"]["labels"] == {**names.labels("b", "amd64"), "team": "ci"}
+    assert pod["metadata"]["annotations"]["note"] == "x"
+    assert spec["nodeSelector"] == {"disk": "ssd", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    assert spec["tolerations"][-1] == {"key": "gpu", "operator": "Exists"}
+    assert [(item["topologyKey"], item["whenUnsatisfiable"]) for item in spec["topologySpreadConstraints"]] == [
+        ("zone", "ScheduleAnyway"),
+        ("kubernetes.io/hostname", "DoNotSchedule"),
+    ]
+    assert spec["topologySpreadConstraints"][0]["labelSelector"] == {"matchLabels": names.labels("b", "amd64")}
+    expected = {
+        "affinity": {"podAffinity": {}},
+        "priorityClassName": "p",
+        "serviceAccountName": "s",
+        "imagePullSecrets": [{"name": "one"}, {"name": "two"}],
+        "runtimeClassName": "r",
+        "schedulerName": "c",
+        "hostNetwork": True,
+        "dnsPolicy": "ClusterFirstWithHostNet",
+        "terminationGracePeriodSeconds": 0,
+    }
+    assert {key: spec[key] for key in expected} == expected
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_shape_that_was_not_said_leaves_the_namespaces_own_defaults() -> None:
+    spec = _pod(BuilderSpec())["spec"]
+
+    said = {"affinity", "topologySpreadConstraints", "priorityClassName", "serviceAccountName", "imagePullSecrets", "runtimeClassName"}
+    assert said & spec.keys() == set()
+    assert spec["terminationGracePeriodSeconds"] == 60
+
+
+def test_labels_of_people_are_on_every_object_and_in_no_selector() -> None:
+    manifests = render("b", "", BuilderSpec(pod=PodShape(labels={"team": "ci"}), registries={"r": RegistrySettings(ca=CA)}), ("amd64",))
+
+    assert [item["metadata"]["labels"]["team"] for item in manifests.objects] == ["ci"] * 4
+    assert "team" not in manifests.stateful_sets["amd64"]["spec"]["selector"]["matchLabels"]
+    assert "team" not in manifests.network_policy["spec"]["podSelector"]["matchLabels"]
+
+
+def test_network_policy_lets_nobody_in_and_everything_out() -> None:
+    policy = render("b", "ns", BuilderSpec(), ("amd64",)).network_policy
+
+    assert policy["spec"] == {"podSelector": {"matchLabels": names.labels("b")}, "policyTypes": ["Ingress"]}
+
+
+def test_configuration_is_read_only_and_no_port_is_open() -> None:
+    spec = BuilderSpec(registries={"r": RegistrySettings(ca=CA)})
+    container = _pod(spec)["spec"]["containers"][0]
+
+    assert "ports" not in container
+    assert all(mount.get("readOnly") for mount in container["volumeMounts"] if mount["name"] == "config")
+    assert not any("--addr" in argument and "tcp" in argument for argument in container["args"])

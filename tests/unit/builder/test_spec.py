@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_build.builder.names import check_builder_name
+from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.spec import (
     BuilderSpec,
     ClientFile,
@@ -16,6 +17,7 @@ from kubectl_build.builder.spec import (
     runs_arm32,
 )
 from kubectl_build.builder.spec_yaml import dump_spec, parse_spec
+from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.platform import parse_platforms
 
@@ -46,6 +48,24 @@ registries:
   r:5000: {{ca: {CA!r}, insecure: false}}
   docker.io: {{mirrors: [m:1/docker.io]}}
   m:1: {{http: true}}
+allow: [network.host]
+cache: {{type: pvc, size: 20Gi, class: fast, keep: true}}
+idleTimeout: 30m
+buildkitdFlags: [--debug]
+nodeSelector: {{disk: ssd}}
+tolerations: [{{key: gpu, operator: Exists}}]
+affinity: {{nodeAffinity: {{}}}}
+spread: [topology.kubernetes.io/zone]
+priorityClass: low
+serviceAccount: builder
+imagePullSecrets: [pull]
+runtimeClass: kata
+schedulerName: mine
+annotations: {{a: 1}}
+labels: {{team: ci}}
+hostNetwork: false
+gracePeriod: 2m
+podTemplate: {{spec: {{hostname: h}}}}
 buildkitdConfig: |
   debug = true
 """
@@ -66,6 +86,26 @@ buildkitdConfig: |
             "m:1": RegistrySettings(http=True),
         },
         buildkitd_config="debug = true\n",
+        allow=("network.host",),
+        cache=CacheVolume(kind="pvc", size="20Gi", storage_class="fast", keep=True),
+        idle_seconds=1800,
+        buildkitd_flags=("--debug",),
+        pod=PodShape(
+            node_selector={"disk": "ssd"},
+            tolerations=({"key": "gpu", "operator": "Exists"},),
+            affinity={"nodeAffinity": {}},
+            spread=("topology.kubernetes.io/zone",),
+            priority_class="low",
+            service_account="builder",
+            image_pull_secrets=("pull",),
+            runtime_class="kata",
+            scheduler_name="mine",
+            annotations={"a": "1"},
+            labels={"team": "ci"},
+            host_network=False,
+            grace_seconds=120,
+            template={"spec": {"hostname": "h"}},
+        ),
     )
 
 
@@ -84,6 +124,16 @@ buildkitdConfig: |
         ("env: [A=1]", "['A=1']"),
         ("platform: linux/amd64/v2/x", '"linux/amd64/v2/x"'),
         ("resources: {request: {}}", '"request"'),
+        ("cache: {type: disk}", '"disk"'),
+        ("cache: {type: pvc, volume: x}", '"volume"'),
+        ("cache: pvc", "needs a size"),
+        ("allow: [all]", '"all"'),
+        ("idleTimeout: soon", '"soon"'),
+        ("tolerations: [x]", "tolerations[0]"),
+        ("labels: {kubectl-build/x: y}", '"kubectl-build/x"'),
+        ("podTemplate: {kind: Job}", '"kind"'),
+        ("buildkitdFlags: [--config=x]", "--config=x"),
+        ("buildkitdConfig: 'worker = 1'", "worker"),
         ("- image", "['image']"),
         ("image: [", "not YAML"),
         ("image: ''", '""'),
@@ -136,6 +186,21 @@ _specs = st.builds(
     client_files=st.dictionaries(_text, st.builds(ClientFile.of, _text)),
     resources=st.dictionaries(st.sampled_from(["requests", "limits"]), st.dictionaries(_text, _text)),
     buildkitd_config=st.sampled_from(["", "debug = true\n"]),
+    allow=st.lists(st.sampled_from(["network.host", "security.insecure"]), unique=True).map(tuple),
+    cache=st.sampled_from([CacheVolume(), CacheVolume(size="1Gi"), CacheVolume(kind="pvc", size="1Gi", storage_class="c", keep=True)]),
+    idle_seconds=st.none() | st.integers(1, 10**6),
+    buildkitd_flags=st.lists(st.sampled_from(["--debug", "--trace"])).map(tuple),
+    pod=st.builds(
+        PodShape,
+        node_selector=st.dictionaries(_text, _text),
+        tolerations=st.lists(st.dictionaries(_text, _text, min_size=1)).map(tuple),
+        spread=st.lists(_text).map(tuple),
+        priority_class=st.just("") | _text,
+        labels=st.dictionaries(st.sampled_from(["a", "b"]), _text),
+        host_network=st.sampled_from([None, True, False]),
+        grace_seconds=st.none() | st.integers(0, 10**6),
+        template=st.sampled_from([{}, {"metadata": {"labels": {"a": "b"}}}]),
+    ),
 )
 
 
@@ -207,3 +272,20 @@ def test_builder_name_that_no_object_can_have_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "buildkit", "a-1", "a" * 40])
 def test_builder_name_of_letters_digits_and_dashes_is_accepted(name: str) -> None:
     assert check_builder_name(name) == name
+
+
+def test_merge_joins_what_goes_by_name_and_replaces_the_rest_of_the_shape() -> None:
+    defaults = BuilderSpec(
+        pod=PodShape(node_selector={"a": "1", "b": "1"}, labels={"x": "1"}, spread=("zone",), host_network=True, grace_seconds=5)
+    )
+
+    merged = merge(defaults, SpecChange(pod=PodShape(node_selector={"b": "2"}, labels={"y": "2"}, spread=("host",), host_network=False)))
+
+    assert merged.pod == PodShape(
+        node_selector={"a": "1", "b": "2"}, labels={"x": "1", "y": "2"}, spread=("host",), host_network=False, grace_seconds=5
+    )
+
+
+def test_merge_of_an_idle_time_of_zero_is_never() -> None:
+    assert merge(BuilderSpec(idle_seconds=60), SpecChange(idle_seconds=0)).idle_seconds is None
+    assert merge(BuilderSpec(idle_seconds=60), SpecChange()).idle_seconds == 60
