@@ -83,5 +83,5 @@ def _target(output: Output) -> ExportTarget | None:
     if output.dest is None or output.is_layout:
         return None
     if output.type is OutputType.LOCAL:
-        return DirTarget(output.dest, mirror=output.attrs.get("mode") == "delete")
+        return DirTarget(output.dest, mirror=output.mirrors)
     return FileTarget(_STDOUT if output.dest == "-" else output.dest)

@@ -76,9 +76,8 @@ class JoinedFiles:
             if number in self._folders:
                 found[number] = FileTarget(self._part(number, pool))
             elif output.type is OutputType.LOCAL and output.dest is not None:
-                mirror = output.attrs.get("mode") == "delete"
-                seen = self._seen.setdefault(number, set()) if mirror else None
-                found[number] = DirTarget(output.dest, mirror=mirror, seen=seen, ready=partial(self._built, pool))
+                seen = self._seen.setdefault(number, set()) if output.mirrors else None
+                found[number] = DirTarget(output.dest, mirror=output.mirrors, seen=seen, ready=partial(self._built, pool))
         return found
 
     async def _built(self, pool: str) -> None:

@@ -66,6 +66,11 @@ class Output:
         """Whether an oci or docker output is a directory with an OCI layout, not an archive (`tar=false`)."""
         return self.type in (OutputType.OCI, OutputType.DOCKER) and self.attrs.get("tar", "").lower() in ("false", "0", "f")
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether what a local output does not have is removed from its directory (mode=delete; moby/buildkit, ParseLocalExporterMode)."""
+        return self.type is OutputType.LOCAL and self.attrs.get("mode", "").strip().lower() == "delete"
+
     def _says(self, name: str) -> bool:
         return self.attrs.get(name, "").lower() in ("true", "1", "t")
 

@@ -8,6 +8,7 @@ from kubectl_build.errors import UsageError
 from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.platform import Platform, native_architecture, parse_platform, parse_platforms, runs_on
 from kubectl_build.model.reference import parse_reference
+from kubectl_build.model.request import Output, OutputType
 
 
 @pytest.mark.parametrize("text", ["linux/", "a/b/c/d", "li nux/amd64", "windows(%zz)/amd64", "windows(%ff)/amd64", "toaster"])
@@ -75,3 +76,9 @@ def test_credentials_in_a_repr_show_nothing() -> None:
 
     assert shown == "Credentials(...)"
     assert "hidden" not in f"{[Credentials(username='me', secret='hidden')]}"
+
+
+@pytest.mark.parametrize(("mode", "mirrors"), [("delete", True), (" DELETE ", True), ("copy", False), ("", False)])
+def test_local_output_mirrors_for_whatever_the_daemon_takes_for_delete(mode: str, mirrors: bool) -> None:
+    assert Output(type=OutputType.LOCAL, attrs={"mode": mode}, dest="out").mirrors is mirrors
+    assert not Output(type=OutputType.TAR, attrs={"mode": mode}, dest="out").mirrors
