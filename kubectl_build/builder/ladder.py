@@ -141,14 +141,15 @@ def _trial_pod(name: str, architecture: str, stateful_set: JsonObject) -> JsonOb
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {**template["metadata"], "name": f"{names.pool_name(name, architecture)}-trial"},
+        "metadata": {**template["metadata"], "generateName": f"{names.pool_name(name, architecture)}-"},
         "spec": {**template["spec"], "volumes": [*template["spec"]["volumes"], *claimed]},
     }
 
 
 def _judge(error: ApiError) -> _Refusal | None:
     """What the API server's answer says of the level; None when it is about something else, which the pod itself will tell."""
-    message = " ".join(error.message.split())
+    # Before the API server's own words stands what was asked of it.
+    message = " ".join(error.message.partition(": ")[2].split())
     if isinstance(error, Forbidden) and "violates PodSecurity" in message:
         return _Refusal(text=message.rpartition("is forbidden: ")[2], pod_security=True)
     if "does not support dry run" in message:

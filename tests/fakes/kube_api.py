@@ -80,6 +80,8 @@ class FakeKubeApi:
         """Answers SelfSubjectAccessReviews from their resourceAttributes."""
         self.namespaces: set[str] | None = None
         """When set, creating in any other namespace is 404."""
+        self.knows_host_users = True
+        """When false, `hostUsers` is left out of pods and templates, as by an API server that has the feature switched off."""
         self.exec_handler: ExecHandler | None = None
         self.exec_protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
         self.compacted_version = 0
@@ -223,6 +225,9 @@ class FakeKubeApi:
             raise StatusError(409, "AlreadyExists", f'{kind} "{key[2]}" already exists', {"name": key[2], "kind": kind})
         if namespace:
             metadata["namespace"] = namespace
+        if not self.knows_host_users:
+            spec = body.get("spec") or {}
+            ((spec.get("template") or {}).get("spec") or spec).pop("hostUsers", None)
         return web.json_response(body if _dry(request) else self._store(key, body), status=201)
 
     def _patch(self, request: web.BaseRequest, key: Key, body: JsonObject) -> web.Response:
