@@ -80,8 +80,8 @@ async def test_wait_tells_who_builds_until_they_have_ended(
     await _wait(client, notes, Daemons(p0=[2, 0], p1=[1, 1, 0]))
 
     assert notes.texts == [
-        'builder "b" is removed when its builds have ended: pod p0 builds for ann@desk (linux/amd64, since 03:04 UTC) and '
-        "1 other build that no Lease tells of; pod p1 runs 1 build, and no Lease tells whose",
+        'builder "b" is removed when its builds have ended: pod p0 builds for ann@desk (linux/amd64, since 03:04 UTC) '
+        "and 1 more; pod p1 runs 1 build, and no Lease tells whose",
         'builder "b" is removed when its builds have ended: pod p1 runs 1 build, and no Lease tells whose',
     ]
 
