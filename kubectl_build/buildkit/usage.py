@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
+from kubectl_build.buildkit.liveness import watched
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, UsageError
 from kubectl_build.proto import control_pb2
 
@@ -88,7 +89,8 @@ async def disk_usage(client: BuildkitClient, wanted: UsageFilter, *, deadline: f
     """List the entries that `wanted` names. Raises UsageError for a filter that the daemon refuses, ConnectionLost."""
     request = control_pb2.DiskUsageRequest(filter=_filters(wanted), ageLimit=int(wanted.unused_seconds * 1e9))
     try:
-        return tuple(map(_record, await client.disk_usage(request, deadline=deadline)))
+        async with watched(client):
+            return tuple(map(_record, await client.disk_usage(request, deadline=deadline)))
     except RpcFailure as failure:
         raise _refused(failure, "listing the cache", wanted) from failure
 
@@ -112,7 +114,8 @@ async def prune(client: BuildkitClient, version: str, order: PruneOrder, *, dead
         minFreeSpace=order.min_free_space,
     )
     try:
-        return tuple(map(_record, await client.prune(request, deadline=deadline)))
+        async with watched(client):
+            return tuple(map(_record, await client.prune(request, deadline=deadline)))
     except RpcFailure as failure:
         raise _refused(failure, "deleting from the cache", order.filter) from failure
 
