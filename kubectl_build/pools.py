@@ -184,6 +184,9 @@ async def find_cluster_pools(name: str, kube: KubeClient, *, platforms: Sequence
         counted = group.create_task(held(count_nodes(kube, emit)))
     builder, nodes = found.result()(), counted.result()()
     defaults = await load_defaults(kube, emit) if builder is None else None
+    spec = builder.spec if builder else defaults
+    if nodes is not None and spec and (spec.pod.node_selector or spec.pod.tolerations):
+        nodes = await count_nodes(kube, emit, spec.pod)
     return ClusterPools(
         name=name,
         kube=kube,
