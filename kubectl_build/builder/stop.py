@@ -25,9 +25,9 @@ async def stop_builder(client: KubeClient, builder: Builder, *, force: bool = Fa
             hint=f"ask for the right; `kubectl auth can-i list statefulsets.apps -n {client.namespace}` tells whether you have it",
         )
     running = [pool for pool in builder.pools if pool.replicas]
+    pods = list((await client.list(PODS, label_selector=names.selector(builder.name))).items) if force else []
     await together(*(client.patch(STATEFULSETS, pool.name, {"spec": {"replicas": 0}}) for pool in running))
-    if force:
-        await end_pods(client, list((await client.list(PODS, label_selector=names.selector(builder.name))).items))
+    await end_pods(client, pods)
     await wait_gone(client, builder.name, done="stopped", emit=emit, deadline=deadline)
     return tuple(pool.architecture for pool in running)
 

@@ -57,11 +57,15 @@ def _reconcile(api: FakeKubeApi, make_status: MakeStatus) -> None:
     sets = {item["metadata"]["uid"]: item for (kind, *_), item in api.objects.items() if kind == STATEFULSETS.qualified}
     for (kind, _, name), pod in list(api.objects.items()):
         owners = pod["metadata"].get("ownerReferences") or ()
-        if kind == PODS.qualified and owners and owners[0]["uid"] not in sets:
+        if kind == PODS.qualified and owners and not _is_wanted(name, sets.get(owners[0]["uid"])):
             api.remove(PODS, name)
     for item in sets.values():
         for ordinal in range(item["spec"].get("replicas", 1)):
             _make_pod(api, item, f"{item['metadata']['name']}-{ordinal}", make_status)
+
+
+def _is_wanted(pod: str, owner: JsonObject | None) -> bool:
+    return owner is not None and int(pod.rpartition("-")[2]) < owner["spec"].get("replicas", 1)
 
 
 def _make_pod(api: FakeKubeApi, owner: JsonObject, name: str, make_status: MakeStatus) -> None:
