@@ -117,7 +117,27 @@ class NotFound(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: authenticated, but not allowed (RBAC or admission)."""
+    """403: authenticated, but not allowed.
+
+    `verb` and `resource` (pods/exec, statefulsets.apps) are the right that is missing, `namespace` is where, None for all or none; they are
+    empty when it is admission that refuses (Pod Security, a quota, a webhook).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str = "",
+        hint: str | None = None,
+        verb: str = "",
+        resource: str = "",
+        namespace: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, reason=reason, hint=hint)
+        self.verb = verb
+        self.resource = resource
+        self.namespace = namespace
 
 
 class Unauthorized(ApiError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from kubectl_build.errors import KubectlBuildError, SolveError
+from kubectl_build.errors import Forbidden, KubectlBuildError, SolveError
 from kubectl_build.model.source import excerpt_lines
+from kubectl_build.progress.escape import clean
 
 
 def show_error(error: KubectlBuildError, stream: TextIO) -> int:
@@ -16,11 +17,24 @@ def show_error(error: KubectlBuildError, stream: TextIO) -> int:
     lines.append(f"error: {error.message}")
     if error.hint:
         lines.append(f"hint: {error.hint}")
-    text = "\n".join(lines) + "\n"
+    lines += _role_lines(error)
+    text = clean("\n".join(lines)).replace("\r", "") + "\n"
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
     return error.exit_code
+
+
+def _role_lines(error: BaseException | None) -> list[str]:
+    """The Role that has a right which was missing, also where that was only the cause of what is told."""
+    while error is not None and not isinstance(error, Forbidden):
+        error = error.__cause__
+    if error is None:
+        return []
+    from kubectl_build.builder.roles import granting  # few errors are about rights, and all else here is light
+
+    role = granting(error)
+    return [f"hint: the {role} grants it; for an admin: kubectl buildkit create --dry-run=client -o yaml --with-rbac"] if role else []
 
 
 def _solve_lines(error: SolveError) -> list[str]:

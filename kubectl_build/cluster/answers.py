@@ -1,16 +1,15 @@
 """What an API server's refusal means, in words: HTTP status and Status object to an ApiError.
 
-Classified by status code and the Status object's fields, never by its message, which is passed on.
+Classified by status code and the Status object's fields, never by its message, which is passed on; only a hint goes by that.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from kubectl_build.cluster.resources import Resource
 from kubectl_build.errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unauthorized
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 _BODY_SHOWN = 256
 """How much of an answer that is no Status object (a proxy's page) may reach a message."""
@@ -51,7 +50,7 @@ class Refusal:
     def document(self) -> JsonObject:
         """The Status object, or what can be said without one."""
         try:
-            document = json.loads(self.body)
+            document = parse_json(self.body)
         except ValueError:
             document = None
         if isinstance(document, dict) and document.get("kind") == "Status":
@@ -76,7 +75,7 @@ def status_error(code: int, document: JsonObject, action: Action | None, *, serv
             hint = "log in again, or check the user of the kubeconfig's context"
             return Unauthorized(f"the API server {server} does not accept the credentials of {who}", status=code, reason=reason, hint=hint)
         case 403:
-            return Forbidden(f"not allowed to {asked}{said}", status=code, reason=reason, hint=_can_i(action))
+            return _forbidden(f"not allowed to {asked}{said}", message, reason, action)
         case 404:
             return _not_found(document, action, server=server, said=said)
         case 409:
@@ -89,9 +88,25 @@ def status_error(code: int, document: JsonObject, action: Action | None, *, serv
     return ApiError(f"the API server {server} answered {code} to: {asked}{said}", status=code, reason=reason)
 
 
-def _can_i(action: Action | None) -> str | None:
-    if action is None:
-        return None
+def _forbidden(words: str, message: str, reason: str, action: Action | None) -> Forbidden:
+    """Tell a right that is missing from what admission refuses: only what to do next depends on that.
+
+    The Status objects of both are alike, so this goes by the words that the API server has for every authorizer's refusal.
+    """
+    if action is None or (message and " cannot " not in message):
+        return Forbidden(words, status=403, reason=reason)
+    return Forbidden(
+        words,
+        status=403,
+        reason=reason,
+        hint=_can_i(action),
+        verb=action.verb,
+        resource=action.resource.qualified + (f"/{action.subresource}" if action.subresource else ""),
+        namespace=action.namespace,
+    )
+
+
+def _can_i(action: Action) -> str:
     subresource = f" --subresource={action.subresource}" if action.subresource else ""
     namespace = f" -n {action.namespace}" if action.resource.namespaced and action.namespace else ""
     command = f"kubectl auth can-i {action.verb} {action.resource.qualified}{subresource}{namespace}"

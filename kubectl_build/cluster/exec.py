@@ -168,8 +168,17 @@ async def open_exec(
     try:
         socket = await client.transport.websocket(path, action=action, query=query, protocols=SUBPROTOCOLS)
     except Forbidden as exc:
-        hint = f"ask for the verbs get and create on pods/exec in namespace {where}"
-        raise Forbidden(f"{exc.message} (exec needs get and create on pods/exec)", status=exc.status, reason=exc.reason, hint=hint) from exc
+        if not exc.verb:
+            raise
+        raise Forbidden(
+            f"{exc.message} (exec needs get and create on pods/exec)",
+            status=exc.status,
+            reason=exc.reason,
+            hint=f"ask for the verbs get and create on pods/exec in namespace {where}",
+            verb=exc.verb,
+            resource=exc.resource,
+            namespace=exc.namespace,
+        ) from exc
     except Unauthorized:
         raise
     except (ApiError, ApiUnreachable) as exc:

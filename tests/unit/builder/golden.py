@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kubectl_build.builder.manifests import render, to_yaml
 from kubectl_build.builder.names import DEFAULT_BUILDER
-from kubectl_build.builder.roles import build_role, create_role, defaults_role, nodes_role
+from kubectl_build.builder.roles import build_role, create_role, defaults_role, nodes_role, view_role
 from kubectl_build.builder.spec import BuilderSpec
 
 DIRECTORY = Path(__file__).parents[3] / "manifests"
@@ -31,16 +31,28 @@ _BUILD = """\
 # For people who build with a builder that is there. To give it to a group:
 #   kubectl apply -n NAMESPACE -f rbac-build.yaml
 #   kubectl create rolebinding kubectl-build -n NAMESPACE --role=kubectl-build --group=GROUP
-# A build needs the rules on pods and pods/exec. With the others it also explains why a pod does not start and which defaults hold, and
-# finds the registry secret that is named like the builder. The ClusterRole lets it see the architectures of the nodes:
+# A build needs to list pods, and get and create on pods/exec. With the rest it also explains why a pod does not start, tells others who
+# builds, and finds the registry secret that is named like the builder. The ClusterRole lets it see the architectures of the nodes:
 #   kubectl create clusterrolebinding kubectl-build-nodes --clusterrole=kubectl-build-nodes --group=GROUP
+# Whoever may exec in the pods of a namespace can do there what these pods can: builders are best in a namespace of their own.
+# Where Karpenter or the cluster autoscaler runs, this rule lets a build ask them to leave its pod alone. It allows other changes of pods too:
+#   - apiGroups: [""]
+#     resources: [pods]
+#     verbs: [patch]
 """
 
 _CREATE = """\
-# For people who make and remove builders, which kubectl build does by itself where there is none. Builders are privileged pods:
-# whoever may make them rules the nodes they run on. To give it to a group, in addition to rbac-build.yaml:
+# For people who make, change, stop and remove builders, which kubectl build does by itself where there is none. It has all that
+# rbac-build.yaml has. Builders may be privileged pods: whoever may make them rules the nodes they run on. To give it to a group:
 #   kubectl apply -n NAMESPACE -f rbac-create.yaml
 #   kubectl create rolebinding kubectl-buildkit -n NAMESPACE --role=kubectl-buildkit --group=GROUP
+# Like people who build, they need the ClusterRole in rbac-build.yaml to see the architectures of the nodes.
+"""
+
+_VIEW = """\
+# For people who only look: kubectl buildkit ls and inspect, but for what only the daemons know. To give it to a group:
+#   kubectl apply -n NAMESPACE -f rbac-view.yaml
+#   kubectl create rolebinding kubectl-build-view -n NAMESPACE --role=kubectl-build-view --group=GROUP
 """
 
 _DEFAULTS = """\
@@ -60,6 +72,7 @@ def documents() -> dict[str, str]:
         },
         "rbac-build.yaml": _BUILD + to_yaml([build_role(), nodes_role()]),
         "rbac-create.yaml": _CREATE + to_yaml([create_role()]),
+        "rbac-view.yaml": _VIEW + to_yaml([view_role()]),
         "rbac-defaults.yaml": _DEFAULTS + to_yaml(defaults_role()),
     }
 

@@ -249,6 +249,18 @@ async def test_client_forbidden_names_the_action_and_how_to_check_it() -> None:
 
     assert caught.value.message == f'not allowed to create statefulsets.apps "x" in namespace "default": {words}'
     assert caught.value.hint == "ask for the right; `kubectl auth can-i create statefulsets.apps -n default` tells whether you have it"
+    assert (caught.value.verb, caught.value.resource, caught.value.namespace) == ("create", "statefulsets.apps", "default")
+
+
+async def test_client_refusal_of_admission_is_no_missing_right() -> None:
+    words = 'pods "x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1'
+    async with _cluster() as (api, client):
+        api.fail("POST", "/pods", 403, reason="Forbidden", message=words)
+        with pytest.raises(Forbidden) as caught:
+            await client.create(PODS, {"metadata": {"name": "x"}})
+
+    assert words in caught.value.message
+    assert (caught.value.hint, caught.value.verb) == (None, "")
 
 
 async def test_client_missing_namespace_is_said_with_the_command_that_makes_it() -> None:
