@@ -8,6 +8,7 @@ admitted: when it is not, the pod itself tells, and `ensure_pools` goes one leve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kubectl_build.builder import names
@@ -27,8 +28,8 @@ from kubectl_build.builder.security import (
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import NODES, PODS
-from kubectl_build.errors import ApiError, BuilderNotReady, Forbidden, Invalid, UsageError
+from kubectl_build.cluster.resources import NODES, PODS, STATEFULSETS
+from kubectl_build.errors import ApiError, BuilderNotReady, Forbidden, Invalid, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -102,6 +103,22 @@ async def settle_levels(
     for choice in choices:
         emit(choice.note)
     return {**kept, **{choice.architecture: choice.level for choice in choices}}
+
+
+async def preview_levels(client: KubeClient, name: str, spec: BuilderSpec, architectures: Sequence[str], emit: Sink) -> dict[str, str]:
+    """What settle_levels would answer now, for objects that are only shown.
+
+    A cluster that admits none is noted and no obstacle: they may be meant for another. Raises UsageError, ApiError, ApiUnreachable.
+    """
+    present: dict[str, JsonObject] = {}
+    with suppress(Forbidden):
+        found = await client.list(STATEFULSETS, label_selector=names.selector(name))
+        present = {item["metadata"]["labels"].get(names.LABEL_ARCHITECTURE, ""): item for item in found.items}
+    try:
+        return await settle_levels(client, name, spec, architectures, present, emit)
+    except (BuilderNotReady, NotFound) as error:
+        emit(Note(text=error.message, level="warning"))
+        return {}
 
 
 def _objection(level: str, spec: BuilderSpec) -> str:

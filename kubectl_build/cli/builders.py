@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
 from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.manifests import to_yaml
+from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
@@ -31,9 +32,20 @@ from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 
 
-async def ensure_started(kube: KubeClient, name: str, architectures: tuple[str, ...], *, deadline: float = READY_SECONDS) -> None:
-    """Start the builder's pools and wait for them. Raises BuilderNotReady and what ensure_pools raises."""
-    await ensure_pools(kube, name, architectures, spec_source=lambda: load_defaults(kube, note), emit=note, deadline=deadline)
+async def ensure_started(
+    kube: KubeClient,
+    name: str,
+    architectures: tuple[str, ...],
+    *,
+    deadline: float = READY_SECONDS,
+    fresh: Mapping[str, str] | None = None,
+) -> None:
+    """Start the builder's pools and wait for them; `fresh` as for ensure_pools. Raises BuilderNotReady and what ensure_pools raises."""
+
+    async def defaults() -> BuilderSpec:
+        return await load_defaults(kube, note)
+
+    await ensure_pools(kube, name, architectures, spec_source=defaults, emit=note, deadline=deadline, fresh=fresh)
 
 
 def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:

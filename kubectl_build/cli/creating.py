@@ -9,9 +9,11 @@ from kubectl_build.builder.amounts import parse_seconds
 from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.documents import BuilderFile
+from kubectl_build.builder.ladder import preview_levels
 from kubectl_build.builder.manifests import Manifests, render, to_yaml
 from kubectl_build.builder.names import check_builder_name
 from kubectl_build.builder.rehearse import rehearse
+from kubectl_build.builder.roles import rbac_objects
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
 from kubectl_build.cli.builders import ensure_started
 from kubectl_build.cli.connect import connected
@@ -34,6 +36,7 @@ class Creation:
     file: BuilderFile | None = None
     bootstrap: bool = False
     use: bool = False
+    with_rbac: bool = False
     ready_timeout: str = ""
 
 
@@ -49,7 +52,9 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
             if creation.bootstrap:
                 pools = tuple(dict.fromkeys([*pools, *await bootstrap_architectures(kube, spec, note)]))
             if dry_run is not None:
-                await _print(kube, render(name, kube.namespace, spec, spec.fixed_architectures or pools), name, dry_run)
+                wanted = spec.fixed_architectures or pools
+                levels = await preview_levels(kube, name, spec, wanted, note)
+                await _print(kube, render(name, kube.namespace, spec, wanted, levels=levels), name, dry_run)
                 return 0
             result = await create_builder(
                 kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note
@@ -58,7 +63,7 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
             if creation.use:
                 remember_builder(name, kube.context_name, kube.namespace, os.environ)
             if creation.bootstrap:
-                await ensure_started(kube, name, result.pools, deadline=ready)
+                await ensure_started(kube, name, result.pools, deadline=ready, fresh=result.fresh)
         return 0
 
     return run_async(work)
@@ -70,9 +75,10 @@ async def _spec(kube: KubeClient, creation: Creation) -> BuilderSpec:
     return merge(base, creation.change)
 
 
-async def _print(kube: KubeClient, manifests: Manifests, name: str, dry_run: DryRun) -> None:
+async def _print(kube: KubeClient, manifests: Manifests, name: str, dry_run: DryRun, *, with_rbac: bool) -> None:
     objects = manifests.objects if dry_run is DryRun.CLIENT else await rehearse(kube, manifests.objects, builder=name)
-    print(to_yaml(objects), end="")
+    roles = rbac_objects(name, kube.namespace) if with_rbac else ()
+    print(to_yaml([*objects, *roles]), end="")
 
 
 def _created(name: str, result: CreateResult) -> str:

@@ -11,7 +11,7 @@ import pytest
 from kubectl_build.builder import bootstrap, names
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import create_builder
-from kubectl_build.builder.ladder import Choice, choose_level
+from kubectl_build.builder.ladder import Choice, choose_level, preview_levels
 from kubectl_build.builder.manifests import render
 from kubectl_build.builder.security import level_of
 from kubectl_build.builder.shape import PodShape
@@ -396,6 +396,17 @@ async def test_create_keeps_the_level_of_a_pool_unless_another_is_asked_for(api:
     assert await create(security="userns") == "userns"
     # What the level cannot have makes it choose again.
     assert await create(qemu_install=True) == "rootless"
+
+
+async def test_preview_is_what_create_would_choose_and_no_obstacle(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    api.add(STATEFULSETS, render("b", "default", BuilderSpec(security="privileged"), ["arm64"]).stateful_sets["arm64"])
+    found = await preview_levels(client, "b", BuilderSpec(), ["amd64", "arm64"], notes)
+    assert found == {"amd64": "userns", "arm64": "privileged"}
+
+    _refuse_trials(api, POD_SECURITY)
+    assert await preview_levels(client, "b", BuilderSpec(), ["amd64"], notes) == {}
+    assert 'namespace "default" does not admit the pods of a builder' in notes.texts[-1]
+    assert all(request.query.get("dryRun") == "All" for request in api.requests if request.method != "GET")
 
 
 async def test_event_of_a_runtime_without_user_namespaces_lets_the_pool_go_down(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
