@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli.create_flags import CreateFlags
+from kubectl_build.cli.create_flags import CreateFlags, DryRun
 from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.flagged import with_flags
 from kubectl_build.cli.kubeflags import with_cluster_flags
@@ -32,6 +32,8 @@ def create(
     _refuse_other_drivers(flags)
     if flags.output is not None and flags.dry_run is None:
         raise UsageError("-o is for --dry-run=client and --dry-run=server", hint="to see a builder: kubectl buildkit inspect NAME -o yaml")
+    if flags.with_rbac and flags.dry_run is not DryRun.CLIENT:
+        raise UsageError("--with-rbac is for --dry-run=client: Roles are printed, and applied by an admin")
     options = parse_driver_opts(flags.driver_opt or ())
     file = load_builder(flags.from_file) if flags.from_file is not None else None
     creation = Creation(
@@ -40,6 +42,7 @@ def create(
         file=file,
         bootstrap=flags.bootstrap,
         use=flags.use,
+        with_rbac=flags.with_rbac,
         ready_timeout=options.ready_timeout,
     )
     namespace = _one("namespace", {"--namespace": kube_flags.namespace, "--driver-opt namespace": options.namespace})

@@ -114,6 +114,7 @@ class CreateFlags:
     dry_run: Annotated[
         DryRun | None, _way("--dry-run", help="Print what would be applied and change nothing: client or server.", metavar="WHO")
     ] = None
+    with_rbac: Annotated[bool, _way("--with-rbac", help="With --dry-run=client: print Roles for the builder's users too.")] = False
     output: Annotated[CreateFormat | None, _way("--output", "-o", help="With --dry-run: yaml.", metavar="FORMAT")] = None
 
     name: Annotated[str | None, _buildx("--name", help="Name of the builder.", metavar="NAME")] = None

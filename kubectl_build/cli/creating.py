@@ -54,7 +54,7 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
             if dry_run is not None:
                 wanted = spec.fixed_architectures or pools
                 levels = await preview_levels(kube, name, spec, wanted, note)
-                await _print(kube, render(name, kube.namespace, spec, wanted, levels=levels), name, dry_run)
+                await _print(kube, render(name, kube.namespace, spec, wanted, levels=levels), name, dry_run, with_rbac=creation.with_rbac)
                 return 0
             result = await create_builder(
                 kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note

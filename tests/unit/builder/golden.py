@@ -35,7 +35,7 @@ _BUILD = """\
 # builds, and finds the registry secret that is named like the builder. The ClusterRole lets it see the architectures of the nodes:
 #   kubectl create clusterrolebinding kubectl-build-nodes --clusterrole=kubectl-build-nodes --group=GROUP
 # Whoever may exec in the pods of a namespace can do there what these pods can: builders are best in a namespace of their own.
-# Where Karpenter or the cluster autoscaler runs, this rule lets a build ask them to leave its pod alone. It allows other changes of pods too:
+# Where Karpenter or the cluster autoscaler runs, this rule lets a build ask them to leave its pod alone; it allows more changes of pods:
 #   - apiGroups: [""]
 #     resources: [pods]
 #     verbs: [patch]

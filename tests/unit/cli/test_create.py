@@ -253,6 +253,8 @@ def test_create_own_flags_go_over_those_of_buildx(create: Create) -> None:
         (["--pod-template=none.yaml"], ['"none.yaml"']),
         (["--from-file=none.yaml"], ['"none.yaml"']),
         (["-o", "yaml"], ["--dry-run"]),
+        (["--with-rbac"], ["--with-rbac", "--dry-run=client"]),
+        (["--with-rbac", "--dry-run=server"], ["--with-rbac", "--dry-run=client"]),
     ],
 )
 def test_create_what_cannot_be_is_refused_in_words(refused: Callable[..., str], argv: list[str], words: list[str]) -> None:
