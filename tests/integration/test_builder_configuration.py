@@ -29,7 +29,7 @@ def test_buildkitd_collects_by_the_size_of_the_volume_and_takes_entitlements_and
     config.write_text(render_buildkitd_config(spec))
 
     with running_buildkitd(tmp_path / "d", ["--config", str(config), *spec.buildkitd_flags]) as socket:
-        command = [tools.ensure(["buildctl"])["buildctl"], "--addr", f"unix://{socket}", "debug", "workers", "-v"]
+        command = [str(tools.ensure(["buildctl"])["buildctl"]), "--addr", f"unix://{socket}", "debug", "workers", "-v"]
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
     assert said.count("Reserved space:\t\t2.147483648GB") == said.count("Maximum used space:\t16.10612736GB") == 3, said
