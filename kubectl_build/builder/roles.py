@@ -34,6 +34,9 @@ def create_role(builder: str = DEFAULT_BUILDER) -> JsonObject:
             _rule("", ["configmaps", "secrets"], write),
             _rule("apps", ["statefulsets"], write),
             _rule("networking.k8s.io", ["networkpolicies"], write),
+            _rule("", ["persistentvolumeclaims"], ["list", "delete"]),
+            # Those of builders whose cache is in claims: what is to go with a builder is deleted with it.
+            _rule("", ["persistentvolumeclaims"], ["list", "delete"]),
             # Create is for dry runs, which tell what the namespace admits; patch for the annotations that autoscalers go by.
             _rule("", ["pods"], write),
         ],
