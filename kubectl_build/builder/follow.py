@@ -8,13 +8,13 @@ from contextlib import aclosing
 
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import Resource
-from kubectl_build.errors import ApiUnreachable, Forbidden, Gone
+from kubectl_build.deadlines import deadlines
+from kubectl_build.errors import ApiError, ApiUnreachable, ClusterError, Forbidden, Gone
 from kubectl_build.model.json import JsonObject
 
 _LIST_INTERVAL = 3.0
 _PAUSE = 0.5
 """Between two watches, so that a proxy that ends every stream at once does not make us ask without rest."""
-_TOLERATED_FAILURES = 5
 
 
 async def follow(
@@ -22,21 +22,22 @@ async def follow(
 ) -> AsyncGenerator[Mapping[str, JsonObject], None]:
     """Yield the objects by name, first as they are now, then after every change. Never ends by itself: close it (aclosing).
 
-    A short absence of the API server is waited out. Raises ApiError, Forbidden when the list is not allowed, ApiUnreachable.
+    An API server that was there and goes away, as one that restarts, is waited for. Raises ApiError, Forbidden when the list is not
+    allowed, ApiUnreachable.
     """
-    may_watch, failures = True, 0
+    clock = asyncio.get_running_loop().time
+    may_watch, until = True, 0.0
     while True:
         try:
             listed = await client.list(resource, label_selector=label_selector, field_selector=field_selector)
-        except ApiUnreachable:
-            failures += 1
-            if failures > _TOLERATED_FAILURES:
+        except (ApiUnreachable, ApiError) as error:
+            if clock() >= until or not _may_pass(error):
                 raise
             await asyncio.sleep(_PAUSE)
             continue
-        failures = 0
         objects = {item["metadata"]["name"]: item for item in listed.items}
         yield dict(objects)
+        until = clock() + deadlines().reconnect
         if may_watch:
             watch = client.watch(
                 resource, label_selector=label_selector, field_selector=field_selector, resource_version=listed.resource_version
@@ -50,7 +51,16 @@ async def follow(
                 may_watch = False
             except (Gone, ApiUnreachable):
                 pass
+            except ApiError as error:
+                if not _may_pass(error):
+                    raise
+            until = clock() + deadlines().reconnect
         await asyncio.sleep(_PAUSE if may_watch else _LIST_INTERVAL)
+
+
+def _may_pass(error: ClusterError) -> bool:
+    """Whether the API server or its store is away for the moment."""
+    return not isinstance(error, ApiError) or error.status >= 500 or error.status == 429
 
 
 def _apply(objects: dict[str, JsonObject], kind: str, item: JsonObject) -> None:
