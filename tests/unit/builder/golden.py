@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kubectl_build.builder.collector import collector_objects
 from kubectl_build.builder.manifests import render, to_yaml
 from kubectl_build.builder.names import DEFAULT_BUILDER
 from kubectl_build.builder.roles import build_role, create_role, defaults_role, nodes_role, view_role
@@ -61,6 +62,18 @@ _DEFAULTS = """\
 #   kubectl apply -f rbac-defaults.yaml
 """
 
+_COLLECTOR = """\
+# Carries out the idle timeouts of a namespace's builders (kubectl buildkit create --idle-timeout 2h) every ten minutes, and deletes the
+# Leases of builds whose clients are gone: kubectl buildkit gc. Without it the next command of anybody does the same.
+# Put an image of your own in, made from
+#   FROM python:3.13-slim
+#   RUN pip install --no-cache-dir kubectl-build
+# then
+#   kubectl apply -n NAMESPACE -f gc.yaml
+# The account may exec in the namespace's pods, which is how a daemon is asked whether it builds.
+"""
+_COLLECTOR_IMAGE = "registry.example.com/kubectl-build:v1"
+
 
 def documents() -> dict[str, str]:
     """The text of every file, by name."""
@@ -74,6 +87,7 @@ def documents() -> dict[str, str]:
         "rbac-create.yaml": _CREATE + to_yaml([create_role()]),
         "rbac-view.yaml": _VIEW + to_yaml([view_role()]),
         "rbac-defaults.yaml": _DEFAULTS + to_yaml(defaults_role()),
+        "gc.yaml": _COLLECTOR + to_yaml(collector_objects(_COLLECTOR_IMAGE)),
     }
 
 
