@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from kubectl_build.builder.buildkitd_config import CONFIG_DIR
 from kubectl_build.builder.names import CONTAINER
+from kubectl_build.builder.security import LADDER, rung
 from kubectl_build.builder.shape import check_own_names
 from kubectl_build.errors import UsageError
 from kubectl_build.model.json import JsonObject
@@ -29,6 +31,7 @@ _MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "tolerations": ("key", "operator", "value", "effect"),
 }
 _OUR_VOLUMES = {"state": "its kind and size are said with --cache", "config": "the configuration comes from --buildkitd-config"}
+_OUR_MOUNTS = {CONFIG_DIR, *(rung(level, "").state_dir for level in LADDER)}
 _OURS_OF_CONTAINER = {"args": "give flags of the daemon with --buildkitd-flags", "command": "the image is named with --image"}
 
 
@@ -52,6 +55,8 @@ def check_template(template: JsonObject) -> None:
     selector = _mapping(spec.get("nodeSelector") or {}, "spec.nodeSelector")
     if "kubernetes.io/arch" in selector or "kubernetes.io/os" in selector or ("nodeSelector" in spec and spec["nodeSelector"] is None):
         raise _refusal("changes the architecture of the nodes", "each architecture has a pool of its own: see --platform")
+    if "hostUsers" in spec:
+        raise _refusal('changes "hostUsers"', "whether the pods have a user namespace is said with --security")
     for volume in _items(spec, "volumes"):
         if volume["name"] in _OUR_VOLUMES:
             raise _refusal(f'changes the volume "{volume["name"]}"', _OUR_VOLUMES[volume["name"]])
@@ -75,8 +80,8 @@ def _check_container(container: JsonObject) -> None:
         if name in container:
             raise _refusal(f'changes "{name}" of the container "{CONTAINER}"', hint)
     for mount in _items(container, "volumeMounts"):
-        if "$patch" in mount:
-            raise _refusal(f'removes what is mounted at "{mount["mountPath"]}"', "the builder needs its state and its configuration")
+        if mount["mountPath"].rstrip("/") in _OUR_MOUNTS:
+            raise _refusal(f'changes what is mounted at "{mount["mountPath"]}"', "the builder has its state or its configuration there")
 
 
 def _check_lists(value: object, place: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from kubectl_build.builder import names
+from kubectl_build.builder.claims import settle_claims
 from kubectl_build.builder.gone import wait_gone
 from kubectl_build.builder.objects import delete_same
 from kubectl_build.builder.together import together
@@ -31,7 +32,7 @@ async def remove_builders(
     for name in builders:
         names.check_builder_name(name)
     wanted = list(dict.fromkeys(builders))
-    found = dict(zip(wanted, await together(*(_remove(client, name, force=force) for name in wanted)), strict=True))
+    found = dict(zip(wanted, await together(*(_remove(client, name, force=force, emit=emit) for name in wanted)), strict=True))
     removed = tuple(name for name in wanted if found[name])
     await together(*(wait_gone(client, name, done="removed", emit=emit, deadline=deadline) for name in removed))
     unknown = [name for name in wanted if not found[name]]
@@ -43,7 +44,7 @@ async def remove_builders(
     return removed
 
 
-async def _remove(client: KubeClient, name: str, *, force: bool) -> bool:
+async def _remove(client: KubeClient, name: str, *, force: bool, emit: Sink) -> bool:
     """Delete every object of the instance; whether there was any. Pods that no StatefulSet owns any more are deleted too."""
     selector = names.selector(name)
     sets, config_maps, pods = await together(*(_list(client, resource, selector) for resource in (STATEFULSETS, CONFIGMAPS, PODS)))
@@ -55,6 +56,7 @@ async def _remove(client: KubeClient, name: str, *, force: bool) -> bool:
     await together(*(delete_same(client, PODS, pod) for pod in strays))
     if force:
         await end_pods(client, pods)
+    await settle_claims(client, name, sets, emit)
     await together(*(delete_same(client, SECRETS, item) for item in secrets))
     with suppress(Forbidden):
         policies = await _list(client, NETWORKPOLICIES, selector)

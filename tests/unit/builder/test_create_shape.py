@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubectl_build.builder import names
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.manifests import render
@@ -16,7 +17,7 @@ from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.builder.volume import CacheVolume, parse_cache
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, NODES, STATEFULSETS
+from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, NODES, PERSISTENTVOLUMECLAIMS, STATEFULSETS
 from kubectl_build.errors import ClusterError
 from tests.fakes.kube_api import FakeKubeApi
 from tests.unit.builder.conftest import Notes
@@ -69,6 +70,30 @@ async def test_create_with_the_same_claims_kept_from_now_on_is_a_change(api: Fak
 
     assert (await _create(client, notes, _spec("pvc,size=1024Mi,keep=true"))).changed
     assert _pool(api)["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+
+
+@pytest.mark.parametrize(("cache", "left"), [("pvc,size=1Gi", []), ("pvc,size=1Gi,keep=true", ["state-b-amd64-0"])])
+async def test_remove_deletes_the_claims_unless_they_are_kept_and_names_those(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, cache: str, left: list[str]
+) -> None:
+    await _create(client, notes, _spec(cache))
+    labels = _pool(api)["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"]
+    api.add(PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "state-b-amd64-0", "labels": labels}})
+    api.add(PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "state-other-0", "labels": {**labels, names.LABEL_INSTANCE: "other"}}})
+
+    notes.clear()
+    await remove_builders(client, ["b"], emit=notes, deadline=5)
+
+    kept = [name for name in ("state-b-amd64-0", "state-other-0") if api.find(PERSISTENTVOLUMECLAIMS, name)]
+    assert kept == [*left, "state-other-0"]
+    assert [text.partition(";")[0] for text in notes.texts] == [f'the cache of builder "b" is kept: {name}' for name in left]
+
+
+async def test_remove_without_the_right_to_claims_leaves_them_to_kubernetes(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    await _create(client, notes, _spec("pvc,size=1Gi"))
+    api.fail("GET", "/persistentvolumeclaims", 403)
+
+    assert await remove_builders(client, ["b"], emit=notes, deadline=5) == ("b",)
 
 
 async def test_create_makes_the_network_policy_and_remove_takes_it(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:

@@ -97,6 +97,7 @@ def test_template_changes_the_hash_of_the_configuration() -> None:
         ("spec: {containers: [{name: buildkitd, args: [--debug]}]}", 'changes "args"'),
         ("spec: {containers: [{name: buildkitd, command: [sh]}]}", 'changes "command"'),
         ("spec: {containers: [{name: buildkitd, volumeMounts: [{mountPath: /var/lib/buildkit, $patch: delete}]}]}", "/var/lib/buildkit"),
+        ("spec: {containers: [{name: buildkitd, volumeMounts: [{mountPath: /etc/buildkit/, name: x}]}]}", "/etc/buildkit/"),
         ("spec: {containers: null}", "removes all containers"),
         ("spec: {volumes: null}", "removes all volumes"),
         ("spec: {containers: {name: x}}", 'no list of objects at "spec.containers"'),
