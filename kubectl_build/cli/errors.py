@@ -27,9 +27,11 @@ def show_error(error: KubectlBuildError, stream: TextIO) -> int:
 
 def _role_lines(error: BaseException | None) -> list[str]:
     """The Role that has a right which was missing, also where that was only the cause of what is told."""
-    while error is not None and not isinstance(error, Forbidden):
+    seen: set[int] = set()  # the failure of a link is its own cause where a call that it broke raises it again
+    while error is not None and not isinstance(error, Forbidden) and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__
-    if error is None:
+    if not isinstance(error, Forbidden):
         return []
     from kubectl_build.builder.roles import granting  # few errors are about rights, and all else here is light
 
