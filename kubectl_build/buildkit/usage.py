@@ -14,14 +14,9 @@ import grpc
 
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
 from kubectl_build.buildkit.liveness import watched
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, UsageError
 from kubectl_build.proto import control_pb2
-
-USAGE_SECONDS = 30.0
-"""For one daemon's list. It sums up directories whose size it does not know yet."""
-
-PRUNE_SECONDS = 600.0
-"""For one daemon to delete: it may have hundreds of gigabytes."""
 
 _LIMITS_SINCE = (0, 17)
 """The daemon that first knows maxUsedSpace and minFreeSpace; an older one would ignore them and delete more than was asked for."""
@@ -85,17 +80,17 @@ class PruneOrder:
     min_free_space: int = 0
 
 
-async def disk_usage(client: BuildkitClient, wanted: UsageFilter, *, deadline: float = USAGE_SECONDS) -> tuple[UsageRecord, ...]:
+async def disk_usage(client: BuildkitClient, wanted: UsageFilter) -> tuple[UsageRecord, ...]:
     """List the entries that `wanted` names. Raises UsageError for a filter that the daemon refuses, ConnectionLost."""
     request = control_pb2.DiskUsageRequest(filter=_filters(wanted), ageLimit=int(wanted.unused_seconds * 1e9))
     try:
         async with watched(client):
-            return tuple(map(_record, await client.disk_usage(request, deadline=deadline)))
+            return tuple(map(_record, await client.disk_usage(request, deadline=deadlines().usage)))
     except RpcFailure as failure:
         raise _refused(failure, "listing the cache", wanted) from failure
 
 
-async def prune(client: BuildkitClient, version: str, order: PruneOrder, *, deadline: float = PRUNE_SECONDS) -> tuple[UsageRecord, ...]:
+async def prune(client: BuildkitClient, version: str, order: PruneOrder) -> tuple[UsageRecord, ...]:
     """Delete as `order` says and return what went. `version` is the daemon's.
 
     Raises UsageError for a filter that the daemon refuses and for limits that it does not know, ConnectionLost.
@@ -115,7 +110,7 @@ async def prune(client: BuildkitClient, version: str, order: PruneOrder, *, dead
     )
     try:
         async with watched(client):
-            return tuple(map(_record, await client.prune(request, deadline=deadline)))
+            return tuple(map(_record, await client.prune(request, deadline=deadlines().prune)))
     except RpcFailure as failure:
         raise _refused(failure, "deleting from the cache", order.filter) from failure
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import typer
 
-from kubectl_build.buildkit.usage import PRUNE_SECONDS, USAGE_SECONDS, PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
+from kubectl_build.buildkit.usage import PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
 from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ClusterError, UsageError
 from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.kubeflags import KubeFlags
@@ -44,7 +45,7 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
             members = await find_members(name, kube, emit=_note)
-            replies = await ask_each(members, ask, deadline=USAGE_SECONDS, doing="listing the cache")
+            replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache")
         _raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:
@@ -67,7 +68,7 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
             members = await find_members(name, kube, emit=_note)
-            replies = await ask_each(members, ask, deadline=PRUNE_SECONDS, doing="deleting from the cache")
+            replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache")
         _raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.access import check_api, check_context, check_proxies
 from kubectl_build.doctor.daemons import check_clocks, check_daemons, check_disks, check_emulators
 from kubectl_build.doctor.finding import Finding, Level, note
@@ -17,9 +18,6 @@ from kubectl_build.doctor.registries import check_registries
 from kubectl_build.doctor.rights import check_rights
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.transport.addresses import KubePodAddress
-
-CHECK_SECONDS = 30.0
-"""For one check. The parts of it that ask something over a network have shorter ones."""
 
 Check = Callable[[Patient], Awaitable[list[Finding]]]
 
@@ -50,8 +48,9 @@ class Examined:
     findings: tuple[Finding, ...]
 
 
-async def examine(patient: Patient, *, deadline: float = CHECK_SECONDS) -> tuple[Examined, ...]:
+async def examine(patient: Patient) -> tuple[Examined, ...]:
     """Make every check that fits the patient. Where the API server does not answer, only that and the environment are told."""
+    deadline = deadlines().examine
     if patient.address is None:
         checks = _CLUSTER | _DAEMONS
     elif isinstance(patient.address, KubePodAddress):
@@ -71,7 +70,7 @@ async def _made(name: str, check: Check, patient: Patient, deadline: float) -> t
         async with asyncio.timeout(deadline):
             return tuple(await check(patient))
     except TimeoutError:
-        return (note(f"the check of {name} did not end within {deadline:.0f} s", "what it would have found is not known"),)
+        return (note(f"the check of {name} did not end within {deadline:g} s", "what it would have found is not known"),)
     except KubectlBuildError as error:
         command = error.hint if error.hint and error.hint.startswith("kubectl ") else ""
         return (note(f"the check of {name} could not be made: {error.message}", "what it would have found is not known", command),)

@@ -12,6 +12,7 @@ from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.state import Builder
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import NODES, PODS, Resource
+from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.vitals import Vitals, take_vitals
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.events import BuildEvent
@@ -23,8 +24,6 @@ from kubectl_build.transport.addresses import KubePodAddress, parse_address
 T = TypeVar("T")
 
 SELF_REVIEWS = Resource("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False)
-
-_DAEMON_SECONDS = 15.0
 
 
 class Patient:
@@ -125,7 +124,7 @@ class Patient:
     async def _take_vitals(self) -> tuple[Reply[Vitals], ...]:
         kube = self.kube if self.address is None or isinstance(self.address, KubePodAddress) else None
         members = await self.members()
-        return await ask_each(members, lambda link: take_vitals(link, kube), deadline=_DAEMON_SECONDS, doing="examining the daemon")
+        return await ask_each(members, lambda link: take_vitals(link, kube), deadline=deadlines().call, doing="examining the daemon")
 
 
 def _silent(event: BuildEvent) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from kubectl_build.builder.spec import RegistrySettings, registry_trust
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.daemons import address, registry_dial
+from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.finding import Finding, note, ok, problem
 from kubectl_build.doctor.logins import Login, find_login
 from kubectl_build.doctor.patient import Patient
@@ -22,7 +23,6 @@ from kubectl_build.registry.http import Dial, RegistryTrust, RetryPolicy
 from kubectl_build.registry.inspect import Inspected, inspect, load_details
 from kubectl_build.registry.pool import Registries, open_registries
 
-_SECONDS = 15.0
 _ABSENT = 404
 _SHOWN = 5
 
@@ -104,11 +104,11 @@ async def _way(patient: Patient) -> tuple[Mapping[str, RegistrySettings], Dial |
 
 async def _see(image: Reference, login: Login, settings: Mapping[str, RegistrySettings], dial: Dial | None) -> Seen:
     try:
-        async with asyncio.timeout(_SECONDS), _registries(login, settings, dial) as registries:
+        async with asyncio.timeout(deadlines().call), _registries(login, settings, dial) as registries:
             found = await inspect(registries, image)
             return Seen(image=found, platforms=await _platforms(registries, found))
     except TimeoutError:
-        return Seen(error=RegistryError(f'registry "{image.domain}" did not answer within {_SECONDS:.0f} s'))
+        return Seen(error=RegistryError(f'registry "{image.domain}" did not answer within {deadlines().call:g} s'))
     except KubectlBuildError as error:
         return Seen(error=error)
 

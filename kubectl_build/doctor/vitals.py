@@ -10,11 +10,11 @@ from kubectl_build.buildkit.usage import UsageFilter, UsageTotals, disk_usage
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run
 from kubectl_build.daemons import Link
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.platform import qemu_name
 from kubectl_build.transport.pod import PodAddress
 
-_COMMAND_SECONDS = 8.0
 _ARCHITECTURES = ("amd64", "arm64", "386", "arm", "ppc64le", "riscv64", "s390x", "mips64", "mips64le", "loong64")
 _STATE_DIRS = ("/var/lib/buildkit", "/home/user/.local/share/buildkit")
 _SCRIPT = """date '+clock %s'
@@ -71,7 +71,7 @@ async def look_beside(kube: KubeClient, pod: PodAddress) -> Beside:
         pod=pod.name,
         container=pod.container,
         command=["sh", "-c", _SCRIPT, "sh", *programs],
-        deadline=_COMMAND_SECONDS,
+        deadline=deadlines().command,
     )
     return read_beside(stdout.decode(errors="replace"), before, time.time())
 

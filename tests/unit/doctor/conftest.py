@@ -97,7 +97,7 @@ class Ward:
         reference = parse_reference(image) if image else None
         variables = {"HOME": str(self.folder), **(environ or {})}
         async with Patient(self.client, name, image=reference, secrets=secrets, environ=variables) as patient:
-            return {item.check: item.findings for item in await examine(patient, deadline=10)}
+            return {item.check: item.findings for item in await examine(patient)}
 
 
 def problems(found: dict[str, tuple[Finding, ...]]) -> list[str]:

@@ -230,10 +230,11 @@ async def test_check_that_hangs_ends_at_its_deadline_and_the_others_go_on(ward: 
 
     monkeypatch.setattr(examination, "_CLUSTER", {"hanging": hang, "failing": fail})
     monkeypatch.setattr(examination, "_DAEMONS", {})
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "examine=50ms")
     async with Patient(ward.client, "b", image=None, secrets=(), environ={}) as patient:
-        examined = await examine(patient, deadline=0.05)
+        examined = await examine(patient)
     hung, failed = (item.findings[0] for item in examined)
-    assert "hanging did not end within" in hung.what
+    assert "hanging did not end within 0.05 s" in hung.what
     assert (failed.what, failed.command) == ("the check of failing could not be made: it broke", "kubectl get it")
     assert not prevents_building(examined)
 
