@@ -30,6 +30,7 @@ from kubectl_build.builder.together import together
 from kubectl_build.builder.waiting import LevelFailure, PoolVanished, PoolWait, level_failure
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, SECRETS, STATEFULSETS
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, Forbidden, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -37,14 +38,10 @@ from kubectl_build.model.json import JsonObject
 SpecSource = Callable[[], Awaitable[BuilderSpec]]
 """Says what a builder made now is to be: `load_defaults`. Asked only when there is none."""
 
-READY_SECONDS = 300.0
-"""What a builder usually gets to be Ready, or to be gone; long enough for a cluster that first has to add a node."""
-
 QEMU_NOTE = "--qemu-install registers emulators in the kernel of the builder's nodes, for everything that runs on them, until they restart"
 
 _ROUNDS = 5
 """How often a pool that somebody else removes while we wait is made anew."""
-_CLEAN_UP_SECONDS = 10.0
 _OTHERS_SECONDS = 5.0
 _OTHERS_INTERVAL = 0.5
 
@@ -256,7 +253,7 @@ class _Bootstrap:
         made = self.made
         failed = [item for arch, item in made.stateful_sets.items() if arch not in ready]
         try:
-            async with asyncio.timeout(_CLEAN_UP_SECONDS):
+            async with asyncio.timeout(deadlines().cleanup):
                 await together(*(delete_same(self.client, STATEFULSETS, item) for item in failed))
                 if made.config_map is not None and not await _has_pools(self.client, self.name):
                     await delete_same(self.client, CONFIGMAPS, made.config_map)

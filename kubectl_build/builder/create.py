@@ -22,14 +22,13 @@ from kubectl_build.builder.together import together
 from kubectl_build.builder.volume import claims_of
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
 ActiveBuilds = Callable[[PodInfo], Awaitable[int]]
 """Counts the builds that a pod's daemon runs now. Raises KubectlBuildError when the daemon cannot be asked; the pod then counts as busy."""
-
-_CLEAN_UP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +246,7 @@ async def _undo(client: KubeClient, present: _Present, emit: Sink) -> None:
     if present.config_map is not None:
         return
     try:
-        async with asyncio.timeout(_CLEAN_UP_SECONDS):
+        async with asyncio.timeout(deadlines().cleanup):
             await together(*(delete_same(client, resource, item) for resource, item in present.made))
     except (KubectlBuildError, TimeoutError) as exc:
         emit(Note(text=f"what was made could not be removed: {exc}", level="warning"))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from kubectl_build import __version__
-from kubectl_build.builder.bootstrap import READY_SECONDS, ensure_pools
+from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
@@ -26,6 +26,7 @@ from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import ask_all, pod_use
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ClusterError, KubectlBuildError
 from kubectl_build.model.events import Note
 from kubectl_build.model.json import JsonObject
@@ -37,7 +38,7 @@ async def ensure_started(
     name: str,
     architectures: tuple[str, ...],
     *,
-    deadline: float = READY_SECONDS,
+    deadline: float | None = None,
     fresh: Mapping[str, str] | None = None,
 ) -> None:
     """Start the builder's pools and wait for them; `fresh` as for ensure_pools. Raises BuilderNotReady and what ensure_pools raises."""
@@ -45,7 +46,7 @@ async def ensure_started(
     async def defaults() -> BuilderSpec:
         return await load_defaults(kube, note)
 
-    await ensure_pools(kube, name, architectures, spec_source=defaults, emit=note, deadline=deadline, fresh=fresh)
+    await ensure_pools(kube, name, architectures, spec_source=defaults, emit=note, deadline=deadline or deadlines().ready, fresh=fresh)
 
 
 def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
