@@ -104,6 +104,7 @@ def test_template_changes_the_hash_of_the_configuration() -> None:
         ("spec: {volumes: [{name: state, emptyDir: {}}]}", 'changes the volume "state"'),
         ("spec: {nodeSelector: {kubernetes.io/arch: arm64}}", "changes the architecture"),
         ("spec: {nodeSelector: null}", "changes the architecture"),
+        ("spec: {hostUsers: true}", 'changes "hostUsers"'),
         ("metadata: {labels: {app.kubernetes.io/instance: x}}", '"app.kubernetes.io/instance"'),
         ("metadata: {annotations: {kubectl-build/config-hash: x}}", '"kubectl-build/config-hash"'),
         ("metadata: {annotations: {a: 1}}", "annotation that is no text"),
