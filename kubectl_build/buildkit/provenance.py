@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.digest import Descriptor
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 KEY = "buildx.build.provenance"
 _MEDIA_TYPE = "application/vnd.in-toto+json"
@@ -38,7 +37,7 @@ def _is_provenance(statement: Descriptor) -> bool:
 
 def _predicate(data: bytes, kind: str, *, full: bool) -> JsonObject:
     try:
-        document = json.loads(data)
+        document = parse_json(data)
         predicate = slsa_02(document) if kind == _SLSA_1 else document
         if not full:
             predicate.pop("buildConfig", None)

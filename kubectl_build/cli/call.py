@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
@@ -10,6 +9,7 @@ from typing import Any, TextIO
 from kubectl_build.buildkit.source import json_excerpt
 from kubectl_build.buildkit.subrequest import CallResult
 from kubectl_build.errors import ProtocolError, SolveError, SourceExcerpt
+from kubectl_build.model.json import parse_json
 from kubectl_build.model.request import Call
 from kubectl_build.model.source import excerpt_lines
 from kubectl_build.progress.escape import clean
@@ -133,7 +133,7 @@ def _columns(rows: Sequence[Sequence[str]], padding: int) -> str:
 
 def _read(raw: str) -> Document:
     try:
-        return json.loads(raw) if raw else {}
+        return parse_json(raw) if raw else {}
     except ValueError as error:
         raise ProtocolError(f"the frontend's answer is no JSON: {error}") from error
 

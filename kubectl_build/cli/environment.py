@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.json import parse_json
 
 _PROXIES = {"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy", "FTP_PROXY": "ftpProxy"}
 _POLICY = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
@@ -59,7 +59,7 @@ def source_policy(environ: Mapping[str, str]) -> str:
         return ""
     try:
         text = Path(path).read_text()
-        document = json.loads(text)
+        document = parse_json(text)
     except OSError as error:
         raise ConfigError(f'failed to read policy file "{path}" of {_POLICY}: {(error.strerror or str(error)).lower()}') from error
     except ValueError as error:

@@ -6,13 +6,12 @@ Rules: docker/buildx util/ocilayout/parse.go and build/opt.go (resolveDigest), B
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
 from kubectl_build.errors import UsageError
 from kubectl_build.model.inputs import LayoutContext
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 PREFIX = "oci-layout://"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
@@ -52,7 +51,7 @@ def split_layout(text: str) -> tuple[Path, str, str]:
 
 def _manifests(text: str, path: Path) -> list[JsonObject]:
     try:
-        document = json.loads((path / "index.json").read_bytes())
+        document = parse_json((path / "index.json").read_bytes())
         found = document["manifests"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'"{text}": "{path}" is not an OCI layout, it has no index.json that can be read') from error

@@ -19,6 +19,7 @@ from kubectl_build.cli.files import write_result
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.json import parse_json
 from kubectl_build.model.request import BuildRequest
 
 _EVERYWHERE = "*"
@@ -85,7 +86,7 @@ async def with_preference(request: BuildRequest, kube: KubeClient | None, *, emi
 
 def _read(file: Path) -> dict[str, dict[str, str]]:
     try:
-        document: Any = json.loads(file.read_text())
+        document: Any = parse_json(file.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

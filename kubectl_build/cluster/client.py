@@ -35,7 +35,7 @@ from kubectl_build.cluster.resources import (
     Resource,
 )
 from kubectl_build.errors import ApiUnreachable
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 if TYPE_CHECKING:
     from kubectl_build.cluster.http import ApiTransport, Query
@@ -274,7 +274,7 @@ class KubeClient:
 
     def _json(self, data: bytes) -> JsonObject:
         try:
-            document: Any = json.loads(data)
+            document: Any = parse_json(data)
         except ValueError:
             document = None
         if not isinstance(document, dict):

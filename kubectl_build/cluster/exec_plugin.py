@@ -19,7 +19,7 @@ from pathlib import Path
 from kubectl_build.cluster.authentication import Authentication, ClientCertificate, bearer
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 _API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 """Seconds for one run: such a program may open a browser and wait for a person."""
@@ -148,7 +148,7 @@ class ExecPlugin:
     def _parse(self, stdout: bytes) -> Authentication:
         # What the program printed is a credential: no message may quote it.
         try:
-            answer = json.loads(stdout)
+            answer = parse_json(stdout)
         except ValueError as exc:
             raise ConfigError(f"{self._name} did not print JSON") from exc
         if not isinstance(answer, dict) or answer.get("apiVersion") != self._spec.api_version or answer.get("kind") != "ExecCredential":

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+from json import JSONDecodeError
 
 from kubectl_build.credentials.hosts import HostKey, parse_key
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.credentials import Credentials
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 Entries = dict[HostKey, Credentials]
 
@@ -22,10 +22,10 @@ def parse_object(data: str | bytes, where: str) -> JsonObject:
     if not data.strip():
         return {}
     try:
-        document = json.loads(data)
-    except json.JSONDecodeError as exc:
+        document = parse_json(data)
+    except JSONDecodeError as exc:
         raise ConfigError(f"{where} is not valid JSON: {exc.msg} at line {exc.lineno} column {exc.colno}") from None
-    except (UnicodeDecodeError, RecursionError):
+    except ValueError:
         raise ConfigError(f"{where} is not valid JSON") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{where} is not a JSON object")

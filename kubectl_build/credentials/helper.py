@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Mapping
 
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.credentials import Credentials
+from kubectl_build.model.json import parse_json
 
 _NO_LOGIN = frozenset({"credentials not found in native keychain", "no credentials server URL", "no credentials username"})
 _TOKEN_USER = "<token>"
@@ -55,7 +55,7 @@ async def ask_helper(name: str, server: str, *, environ: Mapping[str, str], wher
 
 def _read(program: str, server: str, stdout: bytes) -> Credentials | None:
     try:
-        answer = json.loads(stdout)
+        answer = parse_json(stdout)
         user, secret = answer.get("Username") or "", answer.get("Secret") or ""
     except (ValueError, AttributeError):
         user = secret = None

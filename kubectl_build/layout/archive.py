@@ -6,7 +6,6 @@ Blobs are read where they lie in the file, so that an archive of any size takes 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from kubectl_build.errors import ProtocolError
 from kubectl_build.layout.index import INDEX_FILE, LAYOUT, LAYOUT_FILE
 from kubectl_build.layout.store import CHUNK, unreadable
 from kubectl_build.model.digest import is_digest
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 END: Final = bytes(2 * tarfile.BLOCKSIZE)
 """What ends a tar."""
@@ -68,7 +67,7 @@ class ArchiveReader:
         try:
             if place is None or place[1] > _DOCUMENT_LIMIT:
                 raise ValueError(f"no {INDEX_FILE}")
-            entries = json.loads(b"".join(self._read(*place)))["manifests"]
+            entries = parse_json(b"".join(self._read(*place)))["manifests"]
             if not entries or not all(is_digest(entry["digest"]) for entry in entries):
                 raise ValueError("no image")
         except (ValueError, KeyError, TypeError) as exc:

@@ -6,7 +6,6 @@ Everything here blocks.
 
 from __future__ import annotations
 
-import json
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from kubectl_build.model.digest import (
     MEDIA_TYPE_MANIFEST,
     is_digest,
 )
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.request import CacheEntry
 
 CACHE_MANIFEST: Final = "cache.manifest"
@@ -68,7 +67,7 @@ def record_local_caches(exports: Sequence[CacheEntry], response: Mapping[str, st
     if not text:
         return
     try:
-        descriptor: JsonObject = json.loads(text)
+        descriptor: JsonObject = parse_json(text)
         digest = descriptor["digest"]
     except (ValueError, KeyError, TypeError) as exc:
         raise ProtocolError(f"the builder answered no descriptor for the cache but {text[:100]!r}") from exc
@@ -113,7 +112,7 @@ def reachable(store: LayoutStore, descriptors: Iterable[JsonObject]) -> set[str]
 def children(manifest: bytes, digest: str) -> list[JsonObject]:
     """The descriptors in a manifest or index, whose digest is for the words of an error. Raises UsageError."""
     try:
-        document = json.loads(manifest)
+        document = parse_json(manifest)
         found = [*document.get("manifests", ()), *document.get("layers", ()), *([document["config"]] if "config" in document else ())]
         if all(isinstance(child, dict) for child in found):
             return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -24,7 +23,7 @@ from kubectl_build.errors import UsageError
 from kubectl_build.layout.store import unreadable, unwritable
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX
 from kubectl_build.model.gojson import marshal, ordered_descriptor
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
@@ -126,7 +125,7 @@ def _name(entry: JsonObject) -> tuple[str, str]:
 def _parse(path: Path, data: bytes) -> JsonObject:
     """Check what a file has. An empty one is a new index, as for BuildKit's clients."""
     try:
-        index = json.loads(data) if data else {}
+        index = parse_json(data) if data else {}
         entries = index.get("manifests") or []
         if isinstance(entries, list) and all(isinstance(entry.get("annotations") or {}, dict) for entry in entries):
             return {**new_index(()), **index, "manifests": entries}

@@ -5,10 +5,10 @@ Error documents and codes: distribution specification v1.1, "Error Codes".
 
 from __future__ import annotations
 
-import json
 import re
 
 from kubectl_build.errors import RegistryError
+from kubectl_build.model.json import parse_json
 from kubectl_build.registry.http import Response, retry_after
 
 _LONGEST_QUOTE = 256
@@ -72,7 +72,7 @@ def _diagnosis(response: Response) -> tuple[str, str]:
     """The first error's code, and all that the body says about it, in any of the forms that registries and token servers have."""
     code, said = "", ""
     try:
-        document = json.loads(response.body)
+        document = parse_json(response.body)
         if isinstance(document.get("errors"), list):
             errors = [error for error in document["errors"] if isinstance(error, dict)]
             code = str(errors[0].get("code") or "") if errors else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from yarl import URL
 
 from kubectl_build.errors import RegistryError
 from kubectl_build.model.credentials import Credentials, Keychain
+from kubectl_build.model.json import parse_json
 from kubectl_build.registry.answers import refusal
 from kubectl_build.registry.http import Http, Response
 
@@ -141,7 +141,7 @@ class Authorizer:
 
     def _read_token(self, response: Response) -> str:
         try:
-            document = json.loads(response.body)
+            document = parse_json(response.body)
             token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError):
             token = None

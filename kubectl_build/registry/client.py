@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,7 +17,7 @@ from kubectl_build.model.digest import (
     sha256_digest,
 )
 from kubectl_build.model.events import Sink
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.registry.authorization import Authorizer, Scope
 from kubectl_build.registry.blobs import Blobs
 from kubectl_build.registry.exchange import Exchange, Request
@@ -92,7 +91,7 @@ class RegistryClient:
         if response.status != 200:
             return []
         try:
-            manifests = json.loads(response.body).get("manifests") or []
+            manifests = parse_json(response.body).get("manifests") or []
             return [entry for entry in manifests if not artifact_types or entry.get("artifactType") in artifact_types]
         except (ValueError, AttributeError) as exc:
             raise RegistryError(f'registry "{self.host}" answered a malformed list of what refers to {digest}') from exc

@@ -6,14 +6,13 @@ without `prefer_index` a lone manifest) stays as it is, and of platforms that ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kubectl_build.errors import RegistryError, UsageError
 from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, sha256_digest
 from kubectl_build.model.gojson import marshal_indent
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.model.reference import Reference
 from kubectl_build.model.request import Annotation
@@ -117,7 +116,7 @@ def select(combined: Combined, platforms: Sequence[Platform], attestations: Mapp
     ]
     if len(kept) == len(combined.parts) and not added:
         return combined
-    document = json.loads(combined.data)
+    document = parse_json(combined.data)
     document["manifests"] = [part.descriptor for part in (*kept, *added)]
     return _written(document, (*kept, *added), media_type=combined.descriptor["mediaType"])
 
@@ -127,7 +126,7 @@ def _manifests(source: Source) -> list[JsonObject]:
     if source.descriptor["mediaType"] not in _INDEXES:
         return [dict(source.descriptor)]
     try:
-        found = [dict(entry) for entry in json.loads(source.data)["manifests"] or []]
+        found = [dict(entry) for entry in parse_json(source.data)["manifests"] or []]
         if all(isinstance(entry["digest"], str) for entry in found):
             return found
     except (ValueError, KeyError, TypeError) as exc:

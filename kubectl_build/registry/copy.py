@@ -7,7 +7,6 @@ sigstore signatures: those that docker/buildx v0.35.0 copies, util/imagetools/cr
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from yarl import URL
 from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX, is_digest, sha256_digest
 from kubectl_build.model.gojson import marshal_indent
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.registry.pool import Place
 
 ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
@@ -116,7 +115,7 @@ def _references(data: bytes, where: str) -> tuple[list[str], list[JsonObject]]:
     Blobs that are to be had elsewhere (`urls`: the base layers of Windows) are not in the registry and are left out.
     """
     try:
-        document: Any = json.loads(data)
+        document: Any = parse_json(data)
         children = [str(entry["digest"]) for entry in document.get("manifests") or ()]
         listed = [document["config"]] if document.get("config") else []
         blobs = [blob for blob in (*listed, *(document.get("layers") or ())) if not blob.get("urls")]

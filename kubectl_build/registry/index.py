@@ -7,7 +7,6 @@ A test compares the bytes with what Go makes of them, another one with a real da
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +19,7 @@ from kubectl_build.model.digest import (
     sha256_digest,
 )
 from kubectl_build.model.gojson import marshal_indent, ordered_descriptor
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import Platform, normalize
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -104,7 +103,7 @@ def _open(child: Child) -> tuple[list[JsonObject], Mapping[str, str]]:
     if child.index is None or sha256_digest(child.index) != digest:
         raise ProtocolError(f"the builder's index {digest} is not the one that it announced")
     try:
-        document = json.loads(child.index)
+        document = parse_json(child.index)
         manifests, annotations = document["manifests"], document.get("annotations") or {}
     except (ValueError, KeyError, TypeError) as exc:
         raise ProtocolError(f"the builder's index {digest} is malformed: {exc!r}") from exc

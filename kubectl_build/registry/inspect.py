@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, is_digest
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference
 from kubectl_build.registry.pool import Place, Registries
@@ -156,7 +156,7 @@ def _statements(manifest: JsonObject) -> Iterator[tuple[JsonObject, str]]:
 
 def _parse(data: bytes, where: str) -> JsonObject:
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except ValueError as exc:
         raise RegistryError(f"{where} is not valid JSON: {exc}") from exc
     if not isinstance(document, dict):

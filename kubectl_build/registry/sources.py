@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +13,7 @@ from kubectl_build.model.digest import (
     MEDIA_TYPE_MANIFEST,
     is_digest,
 )
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference, parse_reference
 from kubectl_build.registry.combine import Source
@@ -50,7 +49,7 @@ def parse_source(text: str) -> Named:
 
 def _descriptor(text: str) -> JsonObject:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as exc:
         raise UsageError(f"a source's descriptor is not valid JSON: {exc}") from exc
     if not isinstance(value, dict) or not is_digest(str(value.get("digest", ""))):
@@ -97,7 +96,7 @@ async def load_source(registries: Registries, named: Named) -> Source:
 def _guessed(data: bytes) -> str:
     """The media type of a manifest that neither says it itself nor came with one (buildx, util/imagetools/create.go, detectMediaType)."""
     try:
-        document = json.loads(data)
+        document = parse_json(data)
         return str(document.get("mediaType") or (MEDIA_TYPE_DOCKER_MANIFEST if document.get("config") else MEDIA_TYPE_DOCKER_LIST))
     except (ValueError, AttributeError) as exc:
         raise RegistryError(f"a manifest is malformed: {exc!r}") from exc
@@ -122,10 +121,10 @@ async def _platform(place: Place, data: bytes, given: JsonObject) -> JsonObject:
 async def read_config(place: Place, manifest: bytes) -> JsonObject:
     """The config of an image, whose manifest is given. Raises RegistryError."""
     try:
-        digest = json.loads(manifest)["config"]["digest"]
+        digest = parse_json(manifest)["config"]["digest"]
         if not is_digest(digest):
             raise ValueError(f"{digest} is not a digest")
-        config = json.loads(await place.client.blobs.read(place.repository, digest, limit=CONFIG_LIMIT))
+        config = parse_json(await place.client.blobs.read(place.repository, digest, limit=CONFIG_LIMIT))
         if not isinstance(config, dict):
             raise ValueError("the config is no object")
     except (ValueError, KeyError, TypeError) as exc:

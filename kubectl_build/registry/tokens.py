@@ -6,7 +6,6 @@ A login is tried by POST (oauth2), then by GET where the server knows no POST; n
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,6 +15,7 @@ from yarl import URL
 
 from kubectl_build.errors import RegistryError
 from kubectl_build.model.credentials import Credentials
+from kubectl_build.model.json import parse_json
 from kubectl_build.model.tokens import Token, TokenRequest
 from kubectl_build.registry.answers import refusal
 from kubectl_build.registry.authorization import forbidden_target, is_local, parse_challenges
@@ -107,7 +107,7 @@ def _may_be_plain(host: str, trust: RegistryTrust) -> bool:
 
 def _read(response: Response, request: TokenRequest) -> Token:
     try:
-        document = json.loads(response.body)
+        document = parse_json(response.body)
     except ValueError:
         document = None
     if isinstance(document, dict):
