@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 
 from kubectl_build.errors import ProtocolError
-from kubectl_build.model.digest import Descriptor
-from kubectl_build.model.json import JsonObject
+from kubectl_build.model.digest import Descriptor, is_digest
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import normalize
 
 DIGEST = "containerimage.digest"
@@ -24,14 +24,26 @@ BUILD_REF = "buildx.build.ref"
 """buildx's own key in its metadata: builder/node/ref."""
 
 
+def check_digests(response: Mapping[str, str]) -> None:
+    """See that what stands for digests are some, or nothing: they are printed and written to files. Raises ProtocolError."""
+    for key in (DIGEST, CONFIG_DIGEST):
+        if (text := response.get(key)) and not is_digest(text):
+            raise ProtocolError(f"the builder answered no digest as {key} but {text[:100]!r}")
+
+
 def raw_descriptor(response: Mapping[str, str]) -> JsonObject:
     """The descriptor of the image or index that an image exporter made. Raises ProtocolError when there is none."""
     try:
-        value = json.loads(base64.b64decode(response[DESCRIPTOR], validate=True))
+        value = parse_json(base64.b64decode(response[DESCRIPTOR], validate=True))
     except (KeyError, ValueError, binascii.Error) as error:
         raise ProtocolError(f"the builder answered no descriptor for the image ({error})") from error
     if not isinstance(value, dict):
         raise ProtocolError("the builder's descriptor is not a JSON object")
+    if not isinstance(value.get("mediaType"), str) or not is_digest(str(value.get("digest"))) or type(value.get("size")) is not int:
+        raise ProtocolError("the builder's descriptor lacks a media type, a digest or a size")
+    annotations = value.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
+        raise ProtocolError("the builder's descriptor has annotations that are no texts")
     return value
 
 
@@ -48,7 +60,7 @@ def parse_descriptor(response: Mapping[str, str]) -> Descriptor:
             platform=platform,
             annotations=raw.get("annotations") or {},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"the builder's descriptor lacks {error}") from error
 
 
@@ -63,7 +75,7 @@ def decode_response(response: Mapping[str, str]) -> JsonObject:
     for key, text in response.items():
         result[key] = text
         try:
-            value = json.loads(base64.b64decode(text, validate=True))
+            value = parse_json(base64.b64decode(text, validate=True))
         except (ValueError, binascii.Error):
             continue
         if isinstance(value, dict) and value:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure, session_bytes
 from kubectl_build.buildkit.errors import FailureLog, solve_error
-from kubectl_build.buildkit.status import status_update
+from kubectl_build.buildkit.response import check_digests
+from kubectl_build.buildkit.status import Ledger, status_update
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
@@ -155,6 +157,7 @@ async def run_solve(
     if not kept:
         return None
     assert not isinstance(outcome, RpcFailure)
+    check_digests(outcome)
     return SolveResult(ref=ref, response=outcome)
 
 
@@ -213,7 +216,7 @@ async def _known(client: BuildkitClient, ref: str, control: asyncio.Task[dict[st
 
 async def _return_failure(client: BuildkitClient, ref: str, failure: RpcFailure) -> None:
     request = gateway_pb2.ReturnRequest()
-    if failure.details_bin:
+    with suppress(DecodeError):
         request.error.MergeFromString(failure.details_bin)
     request.error.code = request.error.code or failure.code.value[0]
     request.error.message = request.error.message or failure.message
@@ -246,10 +249,13 @@ def _control_request(ref: str, session_id: str, job: SolveJob) -> control_pb2.So
 
 
 async def _follow(client: BuildkitClient, ref: str, forward: Callable[[StatusUpdate], None], pool: str) -> None:
+    ledger = Ledger()
     try:
         async with aclosing(client.status(ref)) as messages:
             async for message in messages:
-                forward(status_update(message, pool=pool))
+                update = status_update(message, pool=pool)
+                ledger.add(update)
+                forward(update)
     except RpcFailure:
         return  # a solve that was refused has no status; its own error is what counts
 

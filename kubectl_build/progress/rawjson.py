@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -16,6 +17,8 @@ from kubectl_build.model.events import BuildEvent, Note, StatusUpdate, Vertex, V
 from kubectl_build.model.json import JsonObject
 
 _NOTES = "sha256:" + hashlib.sha256(b"kubectl-build notes").hexdigest()
+_CONTROL = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON lets stand as they are, and terminals do not."""
 _NOTES_NAME = "[internal] kubectl build"
 
 
@@ -37,7 +40,7 @@ class RawJsonView:
         """The lines since the last call."""
         text = "".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in self._lines)
         self._lines.clear()
-        return text
+        return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def finish(self, now: float) -> str:
         """The last lines."""

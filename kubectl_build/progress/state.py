@@ -21,6 +21,10 @@ _DOCKERFILE_STEP = re.compile(r"\[(?:(?P<built>[a-z0-9]+/\S+?)(?:->(?P<target>\S
 """What a Dockerfile's step is named (moby/buildkit dockerfile2llb prefixCommand): `[linux/amd64->arm64 build 2/3] RUN make`."""
 
 
+_LONGEST_LINE = 1 << 20
+"""Characters after which a line that does not end is broken: each piece that is added to it costs its whole length."""
+
+
 @dataclass(slots=True)
 class LogLine:
     """A line of a step's output, made safe to print. `seconds` since the step's start; the last line of a log may still grow."""
@@ -47,7 +51,7 @@ class StepLog:
         pieces = text.split("\n")
         if ended:
             pieces.pop()
-        if self.partial and self.lines:
+        if self.partial and self.lines and len(self.lines[-1].text) < _LONGEST_LINE:
             self.lines[-1].text += pieces.pop(0)
         if self.limit is not None:
             pieces = pieces[-self.limit :]
