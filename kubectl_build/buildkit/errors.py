@@ -22,6 +22,8 @@ from kubectl_build.proto import status_pb2
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
+_TAILS = 512
+"""Steps whose output is remembered: those that wrote last."""
 
 _REGISTRY_STEP = re.compile(
     r"^(\[[^\]]*\] load metadata for |resolve image config for |\[[^\]]*\] FROM |\[context [^\]]*\] |docker-image://|"
@@ -70,11 +72,14 @@ class FailureLog:
             if vertex.error and not vertex.error.endswith("context canceled"):
                 self.failed = self.failed or vertex.digest
         for log in update.logs:
-            tail = self._tails.setdefault(log.vertex, deque())
-            tail.append(log.data)
-            self._sizes[log.vertex] = self._sizes.get(log.vertex, 0) + len(log.data)
+            tail = self._tails[log.vertex] = self._tails.pop(log.vertex, deque())
+            tail.append(log.data[-_TAIL_BYTES:])
+            self._sizes[log.vertex] = self._sizes.get(log.vertex, 0) + len(tail[-1])
             while len(tail) > 1 and self._sizes[log.vertex] - len(tail[0]) > _TAIL_BYTES:
                 self._sizes[log.vertex] -= len(tail.popleft())
+        while len(self._tails) > _TAILS:
+            oldest = next(iter(self._tails))
+            del self._tails[oldest], self._sizes[oldest]
 
     def step(self, digest: str) -> str:
         """The name of a step, or "" when it was never reported."""
@@ -90,7 +95,7 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
     """Turn a daemon's status into the error to show: RegistryError for pulls, pushes and caches, ConnectionLost for a lost session, else
     SolveError."""
     details = list(_details(failure.details_bin))
-    digest = next((d.get("digest", "") for kind, d in details if kind == "Vertex"), "") or log.failed
+    digest = next((str(d.get("digest", "")) for kind, d in details if kind == "Vertex"), "") or log.failed
     step = log.step(digest)
     message = failure.message
     if "no active session for" in message or "session healthcheck failed" in message:
@@ -100,8 +105,8 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
     if failure.code is grpc.StatusCode.CANCELLED:
         # Not by us, who do not ask then: the daemon is ending, or has given this client up, as one that was suspended.
         return ConnectionLost(f"the builder has cancelled the build: {_sentence(message)}")
-    sources = tuple(json_excerpt(d.get("info") or {}, d.get("ranges") or ()) for kind, d in details if kind == "Source")
-    request = next((d.get("name", "") for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
+    sources = tuple(source for kind, d in details if kind == "Source" and (source := _source(d)))
+    request = next((str(d.get("name", "")) for kind, d in details if kind == "Subrequest"), "") or _unsupported_request(message)
     if request:
         return UnsupportedRequest(request, sources=_unique(sources))
     status = next((d.get("exit_code") for kind, d in details if kind == "ExitMessage"), None)
@@ -113,8 +118,16 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
         step=step,
         log_tail=log.tail(digest),
         sources=_unique(sources),
-        exit_status=int(status) if status else None,
+        exit_status=status if isinstance(status, int) and status else None,
     )
+
+
+def _source(detail: dict[str, Any]) -> SourceExcerpt | None:
+    """The lines that a detail points at, None for one that is not as BuildKit makes them: the error counts without it too."""
+    try:
+        return json_excerpt(detail.get("info") or {}, detail.get("ranges") or ())
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _hint(message: str) -> str | None:

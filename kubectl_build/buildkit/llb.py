@@ -6,11 +6,13 @@ Rules: the emulator is chosen for each exec op by the op's platform; no platform
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kubectl_build.errors import ProtocolError
+from google.protobuf.message import DecodeError
+
+from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.model.json import parse_json
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, normalize, parse_platform
 from kubectl_build.proto import gateway_pb2, pb_pb2
@@ -53,17 +55,24 @@ def _asked(platform: Platform, requested: Sequence[Platform]) -> Platform:
 
 def _platform_keys(result: gateway_pb2.Result) -> list[tuple[str, Platform]]:
     raw = result.metadata.get(_PLATFORMS_KEY)
-    if raw is None:
-        return [(key, parse_platform(key)) for key in sorted(result.refs.refs)]
     try:
-        entries = json.loads(raw)["Platforms"]
+        if raw is None:
+            return [(key, parse_platform(key)) for key in sorted(result.refs.refs)]
+        entries = parse_json(raw)["Platforms"]
         return [
-            (e["ID"], normalize(p["os"], p["architecture"], p.get("variant", ""), p.get("os.version", "")))
+            (str(e["ID"]), normalize(p["os"], p["architecture"], p.get("variant", ""), p.get("os.version", "")))
             for e in entries
             for p in [e["Platform"]]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise ProtocolError(f"the frontend's list of platforms cannot be read: {error}") from error
+
+
+def _op(blob: bytes) -> pb_pb2.Op:
+    try:
+        return pb_pb2.Op.FromString(blob)
+    except DecodeError as error:
+        raise ProtocolError("the frontend returned LLB that cannot be read") from error
 
 
 def _needs(refs: Iterable[gateway_pb2.Ref], target: Platform, own: Platform) -> Needs:
@@ -73,7 +82,7 @@ def _needs(refs: Iterable[gateway_pb2.Ref], target: Platform, own: Platform) -> 
         definition: pb_pb2.Definition = getattr(ref, "def")
         blobs: Sequence[bytes] = getattr(definition, "def")
         for position, blob in enumerate(blobs):
-            op = pb_pb2.Op.FromString(blob)
+            op = _op(blob)
             kind = op.WhichOneof("op")
             if kind == "exec":
                 platform = own

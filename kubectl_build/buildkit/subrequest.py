@@ -77,4 +77,11 @@ async def _ask(client: BuildkitClient, session: Session, job: SolveJob, emit: Si
         # A frontend that knows no requests at all has answered with a build, which was ended: nobody has asked for it.
         raise UnsupportedRequest(job.question["requestid"])
     status = found.get("result.statuscode", b"").decode("utf-8", "replace")
-    return CallResult(metadata=found, status=int(status) if status.isascii() and status.isdigit() else 0)
+    return CallResult(metadata=found, status=_exit_code(status))
+
+
+def _exit_code(text: str) -> int:
+    """The status as one that a process can have; what can be none is a failure, and must not become 0 by being cut."""
+    if not text.isascii() or not text.isdigit():
+        return 0
+    return int(text) if len(text) < 4 and int(text) < 256 else 1

@@ -18,7 +18,11 @@ def excerpt(filename: str, data: bytes, spans: Sequence[tuple[int, int]]) -> Sou
         return SourceExcerpt(filename=filename, lines=())
     last = min(max(end for _, end in spans), len(text))
     start, end = _padded(first, last, len(text))
-    marked = {number for a, b in spans for number in range(a, min(b, len(text)) + 1)}
+    marked: set[int] = set()
+    seen = 0
+    for a, b in sorted(spans):  # each line once, however many spans there are
+        marked.update(range(max(a, seen + 1), min(b, len(text)) + 1))
+        seen = max(seen, b)
     return SourceExcerpt(filename=filename, lines=tuple((n, text[n - 1], n in marked) for n in range(start, end + 1)))
 
 
