@@ -7,10 +7,10 @@ k8s.io/client-go tools/remotecommand (v4.go for the status channel).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from kubectl_build.errors import ProtocolError
+from kubectl_build.model.json import parse_json
 
 STDIN = 0
 STDOUT = 1
@@ -25,6 +25,8 @@ SUBPROTOCOLS = (V5, V4)
 
 STDERR_TAIL = 16 * 1024
 """How much of the end of stderr is kept for error messages, in bytes."""
+
+_STATUS_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,10 @@ class ExecChannels:
 
     def _feed_status(self, data: bytes) -> None:
         self._status += data
+        if len(self._status) > _STATUS_LIMIT:
+            raise ProtocolError(f"the exec connection carried a status of more than {_STATUS_LIMIT} bytes")
         try:
-            document = json.loads(self._status)
+            document = parse_json(self._status)
         except ValueError:  # also an incomplete UTF-8 sequence: the rest is still to come
             return
         if isinstance(document, dict):
