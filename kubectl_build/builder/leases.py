@@ -182,8 +182,7 @@ class _Keeper:
                 if not self.ended.is_set() and not await self._renew():
                     return
         finally:
-            with suppress(KubectlBuildError):
-                await self._client.delete(LEASES, self.name, namespace=self._pod.namespace)
+            await self._delete()
 
     async def _create(self) -> bool:
         try:
@@ -195,6 +194,14 @@ class _Keeper:
             self._emit(Note(text=f"others do not see who builds: {error.message}"))
             return False
         return True
+
+    async def _delete(self) -> None:
+        try:
+            await self._client.delete(LEASES, self.name, namespace=self._pod.namespace)
+        except Forbidden:
+            self._emit(Note(text=f"Lease {self.name} is left until it is out of date: you may not delete leases"))
+        except KubectlBuildError:
+            return  # it goes with its pod, or by another build
 
     async def _renew(self) -> bool:
         """Whether to go on. A Lease that somebody took for dead, as of a machine that was suspended, is made anew."""

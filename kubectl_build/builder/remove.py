@@ -13,7 +13,7 @@ from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, LEASES, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
 from kubectl_build.errors import ClusterError, Conflict, Forbidden, NotFound
-from kubectl_build.model.events import Sink
+from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
 _AT_ONCE_SECONDS = 1
@@ -58,9 +58,11 @@ async def _remove(client: KubeClient, name: str, *, force: bool, emit: Sink) -> 
         await end_pods(client, pods)
     await settle_claims(client, name, sets, emit)
     await together(*(delete_same(client, SECRETS, item) for item in secrets))
-    with suppress(Forbidden):
+    try:
         policies = await _list(client, NETWORKPOLICIES, selector)
         await together(*(delete_same(client, NETWORKPOLICIES, item) for item in policies))
+    except Forbidden:
+        emit(Note(text=f'NetworkPolicy "{name}", if there is one, is left: you may not delete network policies'))
     await together(*(delete_same(client, CONFIGMAPS, item) for item in config_maps))
     await _delete_leases(client, selector)
     return bool(sets or config_maps or pods)

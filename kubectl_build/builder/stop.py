@@ -9,7 +9,7 @@ from kubectl_build.builder.state import Builder
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import PODS, STATEFULSETS
-from kubectl_build.errors import ClusterError
+from kubectl_build.errors import Forbidden
 from kubectl_build.model.events import Note, Sink
 
 
@@ -17,12 +17,16 @@ async def stop_builder(client: KubeClient, builder: Builder, *, force: bool = Fa
     """Scale `builder`, of the client's namespace, to zero and wait until its pods are gone; return the pools that ran.
 
     A daemon may finish what it builds within its grace period; with `force` it may not. `deadline` is in seconds from now. Raises
-    ClusterError when its pools may not be seen or its pods stay, ApiError.
+    Forbidden when its pools may not be seen, ClusterError when its pods stay, ApiError.
     """
     if any(pool.replicas is None for pool in builder.pools):
-        raise ClusterError(
-            f'builder "{builder.name}" cannot be stopped by you: its StatefulSets may not be read',
+        raise Forbidden(
+            f'builder "{builder.name}" in namespace "{client.namespace}" cannot be stopped by you: you may not list statefulsets.apps',
+            status=403,
             hint=f"ask for the right; `kubectl auth can-i list statefulsets.apps -n {client.namespace}` tells whether you have it",
+            verb="list",
+            resource=STATEFULSETS.qualified,
+            namespace=client.namespace,
         )
     running = [pool for pool in builder.pools if pool.replicas]
     pods = list((await client.list(PODS, label_selector=names.selector(builder.name))).items) if force else []

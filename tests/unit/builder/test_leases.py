@@ -106,6 +106,16 @@ async def test_lease_that_may_not_be_written_is_one_note_and_the_build_goes_on(
     assert "leases" in text
 
 
+async def test_lease_that_may_not_be_deleted_is_left_with_a_note(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    api.fail("DELETE", "/leases", 403)
+
+    async with _held(client, notes):
+        await until(lambda: _stored(api))
+
+    (item,) = _stored(api)
+    assert notes.texts == [f"Lease {item['metadata']['name']} is left until it is out of date: you may not delete leases"]
+
+
 async def test_lease_that_the_server_cannot_store_is_one_note(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
     api.fail("POST", "/leases", 500, message="etcd is full")
 
