@@ -30,6 +30,8 @@ _MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
     "tolerations": ("key", "operator", "value", "effect"),
 }
+_REPLACED = ("env", "volumes")
+"""Lists whose items are replaced instead: an item is of one kind (a value or where it comes from), and would be of two."""
 _OUR_VOLUMES = {"state": "its kind and size are said with --cache", "config": "the configuration comes from --buildkitd-config"}
 _OUR_MOUNTS = {CONFIG_DIR, *(rung(level, "").state_dir for level in LADDER)}
 _OURS_OF_CONTAINER = {"args": "give flags of the daemon with --buildkitd-flags", "command": "the image is named with --image"}
@@ -129,13 +131,13 @@ def _merge_mapping(base: JsonObject, over: JsonObject) -> JsonObject:
         elif isinstance(value, dict) and isinstance(result.get(name), dict):
             result[name] = _merge_mapping(result[name], value)
         elif isinstance(value, list) and name in _MERGE_KEYS:
-            result[name] = _merge_list(result.get(name) or [], value, _MERGE_KEYS[name])
+            result[name] = _merge_list(result.get(name) or [], value, _MERGE_KEYS[name], replaced=name in _REPLACED)
         else:
             result[name] = deepcopy(value)
     return result
 
 
-def _merge_list(base: list[JsonObject], over: list[JsonObject], keys: tuple[str, ...]) -> list[JsonObject]:
+def _merge_list(base: list[JsonObject], over: list[JsonObject], keys: tuple[str, ...], *, replaced: bool) -> list[JsonObject]:
     result = deepcopy(base)
     for item in over:
         wanted = _key(item, keys)
@@ -146,7 +148,7 @@ def _merge_list(base: list[JsonObject], over: list[JsonObject], keys: tuple[str,
         elif position is None:
             result.append(deepcopy(item))
         else:
-            result[position] = _merge_mapping(result[position], item)
+            result[position] = deepcopy(item) if replaced else _merge_mapping(result[position], item)
     return result
 
 

@@ -76,6 +76,13 @@ spec:
     assert [item["name"] for item in pod["spec"]["containers"][0]["env"]] == ["BUILDKIT_STEP_LOG_MAX_SIZE"]
 
 
+def test_template_says_where_a_variable_comes_from_instead_of_its_value() -> None:
+    pod = _merged("spec: {containers: [{name: buildkitd, env: [{name: BUILDKIT_STEP_LOG_MAX_SIZE, valueFrom: {fieldRef: {}}}]}]}")
+
+    (variable,) = [item for item in pod["spec"]["containers"][0]["env"] if item["name"] == "BUILDKIT_STEP_LOG_MAX_SIZE"]
+    assert variable == {"name": "BUILDKIT_STEP_LOG_MAX_SIZE", "valueFrom": {"fieldRef": {}}}
+
+
 def test_template_replaces_lists_without_a_key() -> None:
     base = {"metadata": {}, "spec": {"containers": [{"name": "buildkitd", "ports": [1]}], "x": {"a": [1, 2]}}}
 
