@@ -1,18 +1,21 @@
 """The local cluster for tests: its lock, a namespace for each module, and readers of its registries.
 
 The tests need a cluster that runs (`make cluster`) and never start one. Every wait has a deadline; what a module makes is in its own
-namespace, which goes when it ends.
+namespace, which goes when it ends. With KB_E2E_SECURITY set to a security level, every builder that names none has that one.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster import owner
 from tests.e2e import environment
@@ -61,11 +64,21 @@ def make_namespace(cluster: ClusterEnv, tmp_path_factory: pytest.TempPathFactory
         kubectl("create", "namespace", name).ok()
         made.append(name)
         kubectl("config", "set-context", "--current", f"--namespace={name}").ok()
+        if os.environ.get("KB_E2E_SECURITY"):
+            _set_security(kubectl, os.environ["KB_E2E_SECURITY"])
         return Namespace(name=name, kubectl=kubectl, cluster=cluster, names=lambda: f"{run}-{next(count)}")
 
     yield make
     if made:
         admin("delete", "namespace", "--wait=false", "--ignore-not-found", *made).ok()
+
+
+def _set_security(kubectl: Kubectl, level: str) -> None:
+    """Give the namespace the cluster's defaults with a security level."""
+    defaults = kubectl("get", "configmap", "kubectl-build-defaults", "-n", "kube-public", "-o", "json").json()
+    said = yaml.safe_load(defaults["data"]["builder.yaml"])
+    own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kubectl-build-defaults"}}
+    kubectl.apply({**own, "data": {"builder.yaml": json.dumps({**said, "security": level})}})
 
 
 @pytest.fixture(scope="module")
