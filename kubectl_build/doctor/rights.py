@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from kubectl_build.cluster.resources import CONFIGMAPS, EVENTS, LEASES, NODES, PODS, SECRETS, STATEFULSETS, Resource
+from kubectl_build.builder.roles import BUILD, CREATE, nodes_role
+from kubectl_build.cluster.resources import (
+    CONFIGMAPS,
+    EVENTS,
+    LEASES,
+    NETWORKPOLICIES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    SECRETS,
+    STATEFULSETS,
+    Resource,
+)
 from kubectl_build.doctor.finding import Finding, note, ok, problem
 from kubectl_build.doctor.patient import Patient
 
@@ -62,6 +74,20 @@ RIGHTS = (
     Right(resource=CONFIGMAPS, verbs=("create", "patch", "delete"), need=Need.CREATE, without=_NO_CREATE),
     Right(resource=STATEFULSETS, verbs=("create", "patch", "delete"), need=Need.CREATE, without=_NO_CREATE),
     Right(resource=SECRETS, verbs=("create", "patch", "delete"), need=Need.CREATE, without="no builder with certificates can be made"),
+    Right(
+        resource=NETWORKPOLICIES,
+        verbs=("create", "patch", "delete"),
+        need=Need.CREATE,
+        without="builders are made without a NetworkPolicy, and open no port all the same",
+    ),
+    Right(
+        resource=PERSISTENTVOLUMECLAIMS,
+        verbs=("list", "delete"),
+        need=Need.CREATE,
+        without="the claims of a builder that is removed stay",
+    ),
+    Right(resource=PODS, verbs=("create",), need=Need.CREATE, without="which security the namespace admits is found by trying"),
+    Right(resource=PODS, verbs=("patch",), need=Need.CREATE, without="autoscalers are not asked to leave a pod that builds alone"),
     Right(resource=PODS, verbs=("delete",), need=Need.CREATE, without="pods of an earlier configuration are not replaced"),
 )
 
@@ -99,19 +125,21 @@ def _finding(right: Right, verbs: Sequence[str], patient: Patient, user: str, *,
     where = f' in namespace "{patient.cluster.namespace}"' if right.resource.namespaced else ""
     target = right.target + (f' "{patient.name}"' if right.builder_only else "")
     words = f"you may not {', '.join(verbs)} {target}{where}"
-    command = _grant(right, patient.cluster.namespace, user)
+    role, command = _grant(right, patient.cluster.namespace, user)
+    has_it = f"; the {role} of manifests/ has the right"
     if right.need is Need.BUILD:
-        return problem(words, right.without, command)
-    if right.need is Need.CREATE and must_create and "create" in verbs and right.resource is not SECRETS:
-        return problem(words, f'builder "{patient.name}" is not there, and you cannot make it', command)
-    return note(words, right.without, command)
+        return problem(words, right.without + has_it, command)
+    if must_create and "create" in verbs and right.resource in (CONFIGMAPS, STATEFULSETS):
+        return problem(words, f'builder "{patient.name}" is not there, and you cannot make it{has_it}', command)
+    return note(words, right.without + has_it, command)
 
 
-def _grant(right: Right, namespace: str, user: str) -> str:
-    """What somebody with more rights types."""
+def _grant(right: Right, namespace: str, user: str) -> tuple[str, str]:
+    """The Role in words, and what somebody with more rights types when it is there."""
     account = user.removeprefix("system:serviceaccount:")
     given = f"--serviceaccount={account}" if account != user else f"--user={shlex.quote(user)}"
     if not right.resource.namespaced:
-        return f"kubectl create clusterrolebinding kubectl-build-nodes --clusterrole=kubectl-build-nodes {given}"
-    role = "kubectl-buildkit" if right.need is Need.CREATE else "kubectl-build"
-    return f"kubectl create rolebinding {role} -n {namespace} --role={role} {given}"
+        name = nodes_role()["metadata"]["name"]
+        return f"ClusterRole {name}", f"kubectl create clusterrolebinding {name} --clusterrole={name} {given}"
+    name = CREATE if right.need is Need.CREATE else BUILD
+    return f"Role {name}", f"kubectl create rolebinding {name} -n {namespace} --role={name} {given}"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kubectl_build.builder.roles import build_role, create_role, nodes_role
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.cluster.client import NAMESPACES, NODES, PODS, SECRETS, STATEFULSETS
@@ -19,6 +20,7 @@ from kubectl_build.doctor.access import clock_findings
 from kubectl_build.doctor.examine import examine, prevents_building
 from kubectl_build.doctor.finding import Finding, Level, ok
 from kubectl_build.doctor.patient import Patient
+from kubectl_build.doctor.rights import RIGHTS, Need
 from kubectl_build.doctor.vitals import read_beside
 from kubectl_build.errors import ClusterError
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX
@@ -79,6 +81,16 @@ async def test_rights_to_create_are_a_problem_only_where_the_builder_is_missing(
     assert "--role=kubectl-buildkit" in alone[0].command
     await daemon()
     assert problems(await ward.examined()) == []
+
+
+def test_rights_that_are_asked_for_are_those_of_the_roles() -> None:
+    roles = {Need.CREATE: [create_role("b")], Need.BUILD: [build_role("b")], Need.MORE: [build_role("b"), nodes_role()]}
+    for right in RIGHTS:
+        rules = [rule for role in roles[right.need] for rule in role["rules"]]
+        target = right.resource.plural + (f"/{right.subresource}" if right.subresource else "")
+        fitting = [rule for rule in rules if right.resource.group in rule["apiGroups"] and target in rule["resources"]]
+        granted = {verb for rule in fitting for verb in rule["verbs"] if right.builder_only or not rule.get("resourceNames")}
+        assert set(right.verbs) <= granted, right
 
 
 async def test_list_of_nodes_that_is_forbidden_does_not_stop_the_other_checks(ward: Ward, daemon: MakeDaemon) -> None:

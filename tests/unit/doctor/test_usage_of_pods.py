@@ -146,7 +146,7 @@ async def test_doctor_prints_findings_with_commands_and_exits_with_1_for_a_probl
     assert "1 problem prevents building" in ill.err
     lines = ill.out.splitlines()
     at = lines.index('problem  you may not get pods/exec in namespace "default"')
-    assert lines[at + 1] == "         no daemon can be reached"
+    assert lines[at + 1] == "         no daemon can be reached; the Role kubectl-build of manifests/ has the right"
     assert lines[at + 2].startswith("         $ kubectl create rolebinding kubectl-build ")
 
 
