@@ -20,6 +20,7 @@ from kubectl_build.builder.shape_yaml import SHAPE_NAMES, dump_cache, dump_shape
 from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings, SpecChange, check_entitlement
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, parse_platforms
 
 KEY = "builder.yaml"
@@ -68,6 +69,11 @@ def _settle(arguments: dict[str, Any], source: str) -> SpecChange:
 
 def dump_spec(spec: BuilderSpec) -> str:
     """Write what `parse_spec(recorded=True)` reads. The contents of client files are left out; everything else is there, also defaults."""
+    return dump_yaml(spec_document(spec))
+
+
+def spec_document(spec: BuilderSpec) -> JsonObject:
+    """The names and values that `dump_spec` writes."""
     document: dict[str, Any] = {"image": spec.image, "security": spec.security}
     if spec.replicas is not None:
         document["replicas"] = spec.replicas
@@ -94,7 +100,7 @@ def dump_spec(spec: BuilderSpec) -> str:
         document["buildkitdConfig"] = spec.buildkitd_config
     if spec.client_files:
         document["clientFiles"] = {name: file.digest for name, file in sorted(spec.client_files.items())}
-    return dump_yaml(document)
+    return document
 
 
 def _dump_registry(settings: RegistrySettings) -> dict[str, Any]:

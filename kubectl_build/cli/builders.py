@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from kubectl_build import __version__
+from kubectl_build.builder.amounts import format_seconds
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
@@ -17,6 +18,7 @@ from kubectl_build.builder.find import find_builder, list_builders
 from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.manifests import to_yaml
 from kubectl_build.builder.spec import BuilderSpec
+from kubectl_build.builder.spec_yaml import spec_document
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cli.connect import connected
@@ -171,6 +173,7 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
         ("Security:", builder.security),
         ("Platforms:", ", ".join(str(p) for p in builder.platforms) + " (fixed)" if builder.fixed else "as builds need them"),
         ("Created:", builder.created_at.isoformat() if builder.created_at else ""),
+        *(_shape(builder.spec) if builder.spec else ()),
     ]
     lines = [f"{key:<12}{value or '-'}" for key, value in facts]
     if builder.problem:
@@ -186,6 +189,14 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
             if platforms:
                 lines.append(f"    platforms: {', '.join(platforms)}")
     return "\n".join(lines)
+
+
+def _shape(spec: BuilderSpec) -> list[tuple[str, str]]:
+    """What people ask about first; the rest is in `-o yaml`."""
+    amounts = [f"{kind} {name}={amount}" for kind, given in spec.resources.items() for name, amount in given.items()]
+    facts = [("Resources:", ", ".join(amounts)), ("Cache:", str(spec.cache))]
+    facts += [("Allows:", ", ".join(spec.allow))] if spec.allow else []
+    return facts + ([("Idle stop:", f"after {format_seconds(spec.idle_seconds)}")] if spec.idle_seconds else [])
 
 
 def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError]) -> JsonObject:
@@ -216,6 +227,7 @@ def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildErro
             {"architecture": p.architecture, "replicas": p.replicas, "image": p.image, "pods": [pod_document(pod) for pod in p.pods]}
             for p in builder.pools
         ],
+        "spec": spec_document(builder.spec) if builder.spec else None,
     }
 
 
