@@ -25,8 +25,20 @@ from kubectl_build.session.stream import ServerStream
 MAX_HEADER_LIST: Final = 16 << 20
 WINDOW: Final = 16 << 20
 _ACKNOWLEDGE_AT: Final = 1 << 20
+MAX_METADATA: Final = 4 * MAX_HEADER_LIST
+"""Bytes of the headers of all calls in progress. An honest daemon has one call with long ones."""
+
+MAX_UNREAD: Final = 128 << 20
+"""Bytes that handlers have not taken yet, of all calls. Beyond it the connection's window stays closed until they have."""
+
+MAX_ANSWERS: Final = 1 << 20
+"""Bytes of answers to PING, SETTINGS and the like that wait. Beyond it the daemon is not read until it takes them."""
+
 WRITE_SIZE: Final = 256 << 10
 """Bulk bytes in one write. PING, SETTINGS and Health wait for one write at most."""
+
+_HEADER_COST: Final = 128
+"""Bytes that a header costs besides its text."""
 
 _URGENT_RESERVE: Final = 4096
 """Bytes of the connection's window that bulk data leaves free, so that a Health answer always fits."""
@@ -51,6 +63,10 @@ class Connection:
         self._h2 = _h2_connection()
         self._calls: dict[int, _Call] = {}
         self._unacknowledged = 0
+        self._unread = 0
+        self._metadata_size = 0
+        self._control = bytearray()
+        self._ended = False
         self.urgent_answers = 0
         """Urgent calls whose whole answer has been handed out by `next_write`."""
 
@@ -61,8 +77,15 @@ class Connection:
         except h2.exceptions.ProtocolError as exc:
             raise ProtocolError(f"the builder's daemon broke HTTP/2 in the session: {exc}") from exc
         for event in events:
-            self._handle(event)
+            if not self._ended:
+                self._handle(event)
+        self._control += self._h2.data_to_send()
         self._wake()
+
+    @property
+    def congested(self) -> bool:
+        """The daemon makes us answer, and does not take the answers: it is not to be read for now."""
+        return len(self._control) > MAX_ANSWERS
 
     def finish(self, stream_id: int, code: int = OK, message: str = "") -> None:
         """End a call with a status, behind what is queued for it. Nothing happens when the daemon has given it up."""
@@ -76,6 +99,8 @@ class Connection:
 
     def next_write(self) -> bytes:
         """Return what is to be written now, b"" for nothing: control frames, urgent answers, then at most WRITE_SIZE of the rest."""
+        if self._ended:
+            return b""
         budget = WRITE_SIZE
         for stream_id, call in list(self._calls.items()):
             if call.urgent:
@@ -88,7 +113,9 @@ class Connection:
                 budget -= used
                 if used and stream_id in self._calls:  # to the end of the line
                     self._calls[stream_id] = self._calls.pop(stream_id)
-        return self._h2.data_to_send()
+        data = bytes(self._control) + self._h2.data_to_send()
+        self._control.clear()
+        return data
 
     def _push(self, stream_id: int, call: _Call, budget: int, *, reserve: int) -> int:
         """Move queued bytes of a call into h2 as far as windows and budget allow; end the call when it is done. Return the bytes moved."""
@@ -117,7 +144,7 @@ class Connection:
         self._h2.send_headers(stream_id, trailers(code, message), end_stream=True)
         if not call.remote_ended:  # the daemon may stop sending: nobody reads it any more
             self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        del self._calls[stream_id]
+        self._forget(stream_id)
         self.urgent_answers += call.urgent
 
     def _handle(self, event: h2.events.Event) -> None:
@@ -131,33 +158,64 @@ class Connection:
                     call.remote_ended = True
                     call.stream.feed_end()
             case h2.events.StreamReset():
-                if self._calls.pop(event.stream_id, None):
+                if self._forget(event.stream_id):
                     self._callbacks.call_reset(event.stream_id)
+            case h2.events.ConnectionTerminated():
+                # Nothing may be sent any more. The daemon ends the pipe next, or its silence is noticed.
+                self._ended = True
+                for stream_id in list(self._calls):
+                    self._forget(stream_id)
+                    self._callbacks.call_reset(stream_id)
             case _:
                 pass  # settings, pings, windows: h2 has answered them, and the next write uses them
 
     def _request(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
+        size = sum(len(name) + len(value) + _HEADER_COST for name, value in event.headers)
+        self._metadata_size += size
+        if self._metadata_size > MAX_METADATA:
+            raise ProtocolError(f"the builder's daemon made calls with headers of more than {MAX_METADATA >> 20} MiB")
         metadata = metadata_of(event.headers)
         stream = ServerStream(
             metadata.get(":path", [""])[0], metadata, wake=self._wake, consumed=lambda count: self._consumed(stream_id, count)
         )
-        self._calls[stream_id] = _Call(stream)
+        self._calls[stream_id] = _Call(stream, size)
         self._callbacks.call_started(stream_id, stream)
 
     def _data(self, event: h2.events.DataReceived) -> None:
         # The connection's window is given back at once, so that one slow handler starves nobody; a stream's when its handler has read.
         self._unacknowledged += event.flow_controlled_length
-        if self._unacknowledged >= _ACKNOWLEDGE_AT:
-            self._h2.increment_flow_control_window(self._unacknowledged)
-            self._unacknowledged = 0
         if call := self._calls.get(event.stream_id):
             call.unread_padding += event.flow_controlled_length - len(event.data)
+            call.unread += len(event.data)
+            self._unread += len(event.data)
             call.stream.feed(event.data)
+        self._open_window()
+
+    def _open_window(self) -> None:
+        if self._unacknowledged >= _ACKNOWLEDGE_AT and self._unread <= MAX_UNREAD and not self._ended:
+            self._h2.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+            self._wake()
+
+    def _forget(self, stream_id: int) -> bool:
+        """Let go of a call and what is held of it. Tells whether there was one."""
+        call = self._calls.pop(stream_id, None)
+        if call is None:
+            return False
+        self._metadata_size -= call.metadata_size
+        self._unread -= call.unread
+        self._open_window()
+        return True
 
     def _consumed(self, stream_id: int, count: int) -> None:
         call = self._calls.get(stream_id)
-        if call is None or call.remote_ended:
+        if call is None:
+            return
+        call.unread -= count
+        self._unread -= count
+        self._open_window()
+        if call.remote_ended:
             return
         call.unacknowledged += count + call.unread_padding
         call.unread_padding = 0
@@ -168,10 +226,22 @@ class Connection:
 
 
 class _Call:
-    __slots__ = ("headers_sent", "remote_ended", "status", "stream", "unacknowledged", "unread_padding", "urgent")
+    __slots__ = (
+        "headers_sent",
+        "metadata_size",
+        "remote_ended",
+        "status",
+        "stream",
+        "unacknowledged",
+        "unread",
+        "unread_padding",
+        "urgent",
+    )
 
-    def __init__(self, stream: ServerStream) -> None:
+    def __init__(self, stream: ServerStream, metadata_size: int) -> None:
         self.stream = stream
+        self.metadata_size = metadata_size
+        self.unread = 0
         self.status: tuple[int, str] | None = None
         self.headers_sent = False
         self.remote_ended = False

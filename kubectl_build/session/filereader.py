@@ -32,7 +32,7 @@ class FileReader:
         self._paths: list[str] = []
         self._sizes = array("q")  # three columns in place of an object for each of perhaps 200,000 files
         self._times = array("q")
-        self._queue: deque[int] = deque()
+        self._queue: deque[tuple[int, str]] = deque()
         self._file: _OpenFile | None = None
         self.files_sent = 0
         self.bytes_sent = 0
@@ -47,7 +47,8 @@ class FileReader:
         """Queue a file. Raises RpcError for a number that stands for no file or was asked for before."""
         if file_id >= len(self._paths) or not self._paths[file_id]:
             raise RpcError(INVALID_ARGUMENT, f"invalid file id {file_id}")
-        self._queue.append(file_id)
+        self._queue.append((file_id, self._paths[file_id]))
+        self._paths[file_id] = ""
 
     @property
     def idle(self) -> bool:
@@ -65,7 +66,7 @@ class FileReader:
             if self._file is None:
                 if not self._queue:
                     break
-                self._file = self._open(self._queue.popleft())
+                self._file = self._open(*self._queue.popleft())
             data = self._file.read()
             head = packets.encode_data_head(self._file.id, len(data))
             parts += (prefix(len(head) + len(data)), head, data)
@@ -83,9 +84,7 @@ class FileReader:
             self._file.close()
             self._file = None
 
-    def _open(self, file_id: int) -> _OpenFile:
-        path = self._paths[file_id]
-        self._paths[file_id] = ""
+    def _open(self, file_id: int, path: str) -> _OpenFile:
         return _OpenFile(file_id, f"{self._root}/{path}", self._sizes[file_id], self._times[file_id])
 
 

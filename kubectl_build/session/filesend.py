@@ -71,7 +71,7 @@ class FileSend:
 
     async def _diff_copy(self, stream: ServerStream) -> None:
         values = stream.metadata.get(_EXPORTER_ID, ())
-        number = int(values[0]) if values and values[0].isdecimal() else 0
+        number = int(values[0]) if values and values[0].isdecimal() and len(values[0]) < 10 else 0
         match self._targets.get(number):
             case FileTarget(dest):
                 if number in self.completed:

@@ -128,7 +128,7 @@ def response_headers() -> list[tuple[str, str]]:
 def trailers(code: int, message: str) -> list[tuple[str, str]]:
     """The headers with which every answer ends; `message` is percent-encoded as gRPC wants it."""
     result = [("grpc-status", str(code))]
-    if message:
+    if message := message.strip():  # blanks at its ends would break HTTP/2
         escaped = urllib.parse.quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="surrogateescape")
         result.append(("grpc-message", escaped))
     return result

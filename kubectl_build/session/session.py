@@ -8,11 +8,13 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError
 from kubectl_build.model.stream import ByteStream
 from kubectl_build.session.connection import Connection
-from kubectl_build.session.rpc import OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
+from kubectl_build.session.rpc import INTERNAL, OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
 from kubectl_build.session.stream import ServerStream
 
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
@@ -74,6 +76,7 @@ class _Server:
         self._methods = methods
         self._pipe = pipe
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self._connection = Connection(self, wake=self._wake.set)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -92,12 +95,16 @@ class _Server:
     async def _read(self) -> None:
         while data := await self._pipe.receive():
             self._connection.receive(data)
+            while self._connection.congested:
+                self._taken.clear()
+                await self._taken.wait()
 
     async def _write(self) -> None:
         while True:
             while data := self._connection.next_write():
                 answers = self._connection.urgent_answers
                 await self._send(data)
+                self._taken.set()
                 if answers != self._health_answered:
                     self._health_answered = answers
                     self._silence = 0.0
@@ -147,11 +154,13 @@ class _Server:
             await handler(stream)
         except RpcError as exc:
             self._connection.finish(stream_id, exc.code, exc.message)
+        except DecodeError:
+            self._connection.finish(stream_id, INTERNAL, f"a message to {stream.method[:100]} cannot be read")
         except KubectlBuildError as exc:
             self._session.note_failure(exc)
             self._connection.finish(stream_id, UNKNOWN, exc.message)
         except ExceptionGroup as group:
-            known, other = group.split((KubectlBuildError, RpcError))
+            known, other = group.split((KubectlBuildError, RpcError, DecodeError))
             if known is None or other is not None:
                 raise
             first = _first(known)
