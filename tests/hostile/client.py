@@ -77,7 +77,7 @@ def _run(command: Sequence[str], directory: Path, environ: Mapping[str, str], de
 
 
 def _peak(pid: int) -> int:
-    """The most that a process had resident so far, in bytes. wait4 would count what this process has, of which it is a copy for a moment."""
+    """The most that a process had resident so far, in bytes. wait4 would count what this process has: it begins as its copy."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
