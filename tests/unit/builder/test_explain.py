@@ -226,3 +226,66 @@ def test_pod_without_any_status_is_explained_without_failing(status: JsonObject 
     pod = _pod(status)
     pod["spec"] = {}
     assert explain_pod(pod).text == "pod b-amd64-0 waits for the scheduler"
+
+
+USERNS = {"annotations": {"kubectl-build/security": "userns"}}
+
+
+def _ended(message: str, reason: str = "Error") -> JsonObject:
+    return _stuck("CrashLoopBackOff", "back-off 10s", lastState={"terminated": {"reason": reason, "exitCode": 1, "message": message}})
+
+
+@pytest.mark.parametrize(
+    ("pod", "events", "matters"),
+    [
+        (_ended("[rootlesskit:parent] error: newuidmap 7 failed"), [], True),
+        (_ended("buildkitd: could not read config: toml: line 1"), [], False),
+        (_ended("mount: operation not permitted", reason="OOMKilled"), [], False),
+        (_stuck("RunContainerError", "OCI runtime create failed: idmap mounts are not supported"), [], True),
+        (_stuck("RunContainerError", 'exec: "buildkitd": executable file not found in $PATH'), [], False),
+        (_stuck("CreateContainerConfigError", 'secret "x" not found'), [], False),
+        (_stuck("ErrImagePull", "not found", image="moby/buildkit:v1-rootless"), [], True),
+        (_stuck("ErrImagePull", "not found", image="moby/buildkit:v1"), [], False),
+        (_pod(None, **USERNS), [_event("p", "FailedCreatePodSandBox", 'handler "" does not support user namespaces')], True),
+        (_pod(None, **USERNS), [_event("p", "FailedCreatePodSandBox", "network plugin is not ready")], False),
+        (_pod(), [_event("p", "FailedCreatePodSandBox", "open /proc/1/ns: permission denied")], False),
+    ],
+)
+def test_level_matters_only_where_the_failure_is_about_what_a_lower_one_does_without(
+    pod: JsonObject, events: list[JsonObject], matters: bool
+) -> None:
+    pod = copy.deepcopy(pod)
+    if pod.get("status"):
+        pod["metadata"] |= USERNS
+    assert explain_pod(pod, events).level_matters is matters
+
+
+def test_init_container_that_fails_is_not_the_levels_matter() -> None:
+    ended = {"terminated": {"reason": "Error", "exitCode": 1, "message": "cannot mount binfmt_misc: operation not permitted"}}
+    state = {"name": "binfmt", "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "x"}}, "lastState": ended}
+    found = explain_pod(_pod({"conditions": [{"type": "PodScheduled", "status": "True"}], "initContainerStatuses": [state]}))
+
+    assert "binfmt of pod b-amd64-0 ended with exit code 1" in found.text
+    assert not found.level_matters
+
+
+@pytest.mark.parametrize(
+    ("said", "matters"),
+    [
+        ('admission webhook "w" denied the request: no hostUsers', True),
+        ("exceeded quota: q", False),
+        ('serviceaccount "x" not found', False),
+    ],
+)
+def test_level_matters_where_somebody_refuses_the_pod_for_what_it_is(said: str, matters: bool) -> None:
+    message = f'create Pod b-amd64-0 in StatefulSet b-amd64 failed error: pods "b-amd64-0" is forbidden: {said}'
+
+    assert _explain_set(_event("s", "FailedCreate", message)).level_matters is matters
+
+
+def test_pod_whose_user_namespace_was_dropped_is_told_before_all_else() -> None:
+    exposed = _pod(None, annotations=USERNS["annotations"])
+    found = explain_pool(PoolView(namespace="n", architecture="amd64", stateful_set=SET, pods=[exposed]))
+
+    assert "dropped hostUsers of b-amd64-0" in found.text
+    assert (found.patience, found.level_matters) == (0.0, True)
