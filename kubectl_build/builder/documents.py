@@ -24,9 +24,10 @@ _IGNORED = ("NetworkPolicy", "Role", "RoleBinding", "ClusterRole", "ClusterRoleB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuilderFile:
-    """A builder as a file says it: `change` is its whole spec, `architectures` are its pools."""
+    """A builder as a file says it: `change` is its whole spec, `architectures` are its pools. `namespace` "" is not said."""
 
     name: str
+    namespace: str = ""
     change: SpecChange
     architectures: tuple[str, ...] = ()
 
@@ -74,7 +75,8 @@ def _builder(reader: Reader, source: str, config_map: JsonObject, secrets: Seque
         change = replace(change, client_files=files)
     labels = [reader.mapping("metadata.labels", item["metadata"].get("labels")) for item in sets if _name(reader, item)]
     pools = tuple(reader.text(names.LABEL_ARCHITECTURE, found.get(names.LABEL_ARCHITECTURE)) for found in labels)
-    return BuilderFile(name=name, change=change, architectures=pools)
+    namespace = reader.any_text("metadata.namespace", config_map["metadata"].get("namespace") or "")
+    return BuilderFile(name=name, namespace=namespace, change=change, architectures=pools)
 
 
 def _contents(reader: Reader, secret: JsonObject) -> dict[str, str]:

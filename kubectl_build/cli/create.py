@@ -45,7 +45,12 @@ def create(
         with_rbac=flags.with_rbac,
         ready_timeout=options.ready_timeout,
     )
-    namespace = _one("namespace", {"--namespace": kube_flags.namespace, "--driver-opt namespace": options.namespace})
+    namespaces = {
+        "--namespace": kube_flags.namespace,
+        "--driver-opt namespace": options.namespace,
+        "--from-file": file.namespace if file else "",
+    }
+    namespace = _one("namespace", namespaces)
     cluster = replace(kube_flags, namespace=namespace)
     return create_builders_objects(creation, cluster, dry_run=flags.dry_run)
 

@@ -121,6 +121,10 @@ def test_every_flag_is_on_the_real_pod(namespace: Namespace, temporary: Temporar
     policy = namespace.kubectl("get", "networkpolicy", name, "-o", "json").json()["spec"]
     assert (policy["policyTypes"], policy.get("ingress")) == (["Ingress"], None)
     assert create(namespace, name, *flags) == "unchanged"
+    described = namespace.kubectl("buildkit", "inspect", name).ok().stdout
+    assert all(words in described for words in ("emptydir,size=2Gi", "limits memory=1Gi", "network.host", "after 12h")), described
+    recorded = namespace.kubectl("buildkit", "inspect", name, "-o", "json").json()["spec"]
+    assert (recorded["labels"], recorded["gracePeriod"]) == ({"team": "ci"}, "5s")
 
 
 def test_builder_in_words_of_buildx_has_the_nodes_network_and_grants_it(

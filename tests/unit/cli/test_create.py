@@ -289,6 +289,13 @@ def test_create_from_the_file_that_a_dry_run_printed_is_the_same_builder(create:
     assert creation.file.change.client_files["r_5000-0.key"].content == "private"
 
 
+def test_create_from_a_file_goes_where_the_file_says(create: Create, refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(to_yaml(render("made", "ns", BuilderSpec(), ()).objects))
+
+    assert create("-f", "f.yaml")[1].namespace == "ns"
+    assert '"other" (--namespace)' in refused("-f", "f.yaml", "-n", "other")
+
+
 def test_create_from_stdin(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(_printed(BuilderSpec())))
 
