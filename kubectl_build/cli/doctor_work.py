@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import textwrap
 
 from kubectl_build.builder.names import check_builder_name
 from kubectl_build.cli.connect import connected_to
@@ -18,6 +17,7 @@ from kubectl_build.doctor.patient import Patient
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.reference import parse_reference
+from kubectl_build.progress.escape import clean_line
 from kubectl_build.transport.addresses import parse_address
 
 _INDENT = " " * 9
@@ -50,9 +50,9 @@ def _text(examined: tuple[Examined, ...]) -> str:
     lines = []
     for item in examined:
         for finding in item.findings:
-            lines.append(f"{finding.level.value:<{len(_INDENT)}}{finding.what}")
-            lines += [textwrap.indent(finding.consequence, _INDENT)] if finding.consequence else []
-            lines += [f"{_INDENT}$ {finding.command}"] if finding.command else []
+            lines.append(f"{finding.level.value:<{len(_INDENT)}}{clean_line(finding.what)}")
+            lines += [_INDENT + clean_line(finding.consequence)] if finding.consequence else []
+            lines += [f"{_INDENT}$ {clean_line(finding.command)}"] if finding.command else []
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from kubectl_build.buildkit.usage import UsageRecord, UsageTotals
 from kubectl_build.cli.tables import table
 from kubectl_build.model.json import JsonObject
+from kubectl_build.progress.escape import clean_line
 from kubectl_build.survey import Reply
 
 Replies = Sequence[Reply[tuple[UsageRecord, ...]]]
@@ -19,7 +20,7 @@ def usage_table(replies: Replies, now: float) -> str:
     """A line for each entry. A star marks a mutable entry's ID and a shared one's size."""
     rows = [
         [
-            record.id + ("*" if record.mutable else ""),
+            clean_line(record.id) + ("*" if record.mutable else ""),
             _truth(not record.in_use),
             human_size(record.size) + ("*" if record.shared else ""),
             _ago(record.last_used, now),
@@ -101,13 +102,13 @@ def _details(member: str, record: UsageRecord, now: float) -> list[str]:
         ("Reclaimable", _truth(not record.in_use)),
         ("Shared", _truth(record.shared)),
         ("Size", human_size(record.size)),
-        ("Description", record.description),
+        ("Description", clean_line(record.description)),
         ("Usage count", str(record.usage_count)),
         ("Last used", _ago(record.last_used, now)),
-        ("Type", record.type),
+        ("Type", clean_line(record.type)),
     ]
-    parents = ["Parents:", *(f" - {parent}" for parent in record.parents)] if record.parents else []
-    head = [f"{'ID:':<14}{record.id}", f"{'Pod:':<14}{member}", *parents, f"{'Created at:':<14}{_time(record.created)}"]
+    parents = ["Parents:", *(f" - {clean_line(parent)}" for parent in record.parents)] if record.parents else []
+    head = [f"{'ID:':<14}{clean_line(record.id)}", f"{'Pod:':<14}{member}", *parents, f"{'Created at:':<14}{_time(record.created)}"]
     return [*head, *(f"{name + ':':<14}{value}" for name, value in facts if value)]
 
 

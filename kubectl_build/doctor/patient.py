@@ -20,6 +20,7 @@ from kubectl_build.model.json import JsonObject
 from kubectl_build.model.reference import Reference
 from kubectl_build.survey import Member, Reply, ask_each, find_members, members_of
 from kubectl_build.transport.addresses import KubePodAddress, parse_address
+from kubectl_build.transport.pod import PodAddress
 
 T = TypeVar("T")
 
@@ -56,6 +57,14 @@ class Patient:
         """The cluster, for checks that are only made where there is one."""
         assert self.kube is not None, "this check is for builders in a cluster"
         return self.kube
+
+    @property
+    def pod_address(self) -> PodAddress | None:
+        """The pod that the address names, if it is one."""
+        if not isinstance(self.address, KubePodAddress):
+            return None
+        where = self.address.namespace or self.cluster.namespace
+        return PodAddress(namespace=where, name=self.address.pod, container=self.address.container)
 
     async def builder(self) -> Builder | None:
         """The builder; None when there is none of this name, and for an address."""

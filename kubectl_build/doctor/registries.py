@@ -76,8 +76,10 @@ async def _look(patient: Patient, image: Reference) -> list[Finding]:
     if dial is not None:
         found += [_judged(image, login, there, patient, "from the builder's pod"), *_from_here(image, here, there)]
     else:
-        found += [*([note(why, "builds reach registries from the pod; only this machine was tried")] if why else [])]
-        found.append(_judged(image, login, here, patient, "from this machine"))
+        found.append(note(why, "registries are reached from where the daemon is; only this machine was tried"))
+        judged = _judged(image, login, here, patient, "from this machine")
+        # What this machine cannot reach the daemon may.
+        found.append(judged if here.answered or here.refused else note(judged.what, "", judged.command))
     seen = there if there.image is not None else here
     if seen.image is not None:
         found += await _platform_findings(patient, image, seen.platforms)
@@ -91,12 +93,14 @@ async def _way(patient: Patient) -> tuple[Mapping[str, RegistrySettings], Dial |
     builder = await patient.builder_if_known()
     spec = builder.spec if builder is not None else None
     settings: Mapping[str, RegistrySettings] = spec.registries if spec is not None else {}
-    pod = next((pod for pod in builder.pods if pod.usable), None) if builder is not None else None
-    if builder is None or pod is None:
-        return settings, None, "" if patient.address is not None else "no pod runs that registries could be reached from"
+    usable = next((pod for pod in builder.pods if pod.usable), None) if builder is not None else None
+    pod = address(usable) if usable is not None else patient.pod_address
+    if pod is None:
+        return settings, None, "the daemon is in no pod" if patient.address is not None else "no pod of the builder runs"
     try:
-        settings = await load_registries(patient.cluster, builder, pod)
-        dial = await registry_dial(patient.cluster, address(pod), _silent)
+        if builder is not None and usable is not None:
+            settings = await load_registries(patient.cluster, builder, usable)
+        dial = await registry_dial(patient.cluster, pod, _silent)
     except KubectlBuildError as error:
         return settings, None, f"registries cannot be reached through pod {pod.name}: {error.message}"
     return settings, dial, "" if dial else f"pod {pod.name} has no nc, by which registries are reached from it"

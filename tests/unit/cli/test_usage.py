@@ -141,6 +141,13 @@ def test_details_are_a_paragraph_for_each_entry() -> None:
     assert "Last used" not in second
 
 
+def test_what_a_daemon_tells_moves_no_cursor() -> None:
+    evil = UsageRecord(id="a\x1b[2Jb", size=1, description="x\x1b]0;t\x07\nID: forged")
+    shown = usage_details([reply("p", (evil,))], 0.0) + usage_table([reply("p", (evil,))], 0.0)
+    assert "\x1b" not in shown
+    assert "\nID: forged" not in shown
+
+
 def test_document_has_the_daemons_that_did_not_answer() -> None:
     silent: Reply[tuple[UsageRecord, ...]] = Reply(member=member("b"), error=ConnectionLost("gone"))
     replies = [reply("a", RECORDS[:1]), silent]

@@ -85,7 +85,12 @@ class Ward:
             case ["sh", "-c", _, program]:
                 return 0 if program in self.programs else 1
             case ["nc", host, port]:
-                await joined(call, *await asyncio.open_connection(host, int(port)))
+                try:
+                    connection = await asyncio.open_connection(host, int(port))
+                except OSError:
+                    await call.write_error(b"nc: connection refused\n")
+                    return 1
+                await joined(call, *connection)
             case _:
                 raise AssertionError(f"the test knows no command {call.command}")
         return 0

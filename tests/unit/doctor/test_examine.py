@@ -308,9 +308,16 @@ async def test_login_of_docker_is_named_with_its_file_and_an_absent_image_is_no_
     assert all(finding.level is not Level.PROBLEM for finding in found)
 
 
-async def test_registry_that_is_not_there_is_a_problem(ward: Ward) -> None:
+async def test_registry_that_the_pod_cannot_reach_is_a_problem(ward: Ward, daemon: MakeDaemon) -> None:
+    await daemon()
     found = (await ward.examined(image="127.0.0.1:1/app"))["registries"]
-    assert "from this machine" in only(found, Level.PROBLEM).what
+    assert "cannot be used from the builder's pod" in only(found, Level.PROBLEM).what
+
+
+async def test_registry_that_only_this_machine_was_seen_to_miss_is_a_note(ward: Ward) -> None:
+    found = (await ward.examined(image="127.0.0.1:1/app"))["registries"]
+    assert [finding.level for finding in found] == [Level.NOTE] * 2
+    assert "from this machine" in found[1].what
 
 
 async def test_images_of_the_last_build_are_looked_at_when_none_is_named(ward: Ward, daemon: MakeDaemon) -> None:
