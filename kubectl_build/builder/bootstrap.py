@@ -23,7 +23,7 @@ from kubectl_build.builder.ladder import Choice, choose_level
 from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.objects import create_if_missing, delete_same, refuse_foreign
 from kubectl_build.builder.protect import create_policy
-from kubectl_build.builder.security import AUTO, PRIVILEGED, keeps_host_users, level_of
+from kubectl_build.builder.security import AUTO, LADDER, PRIVILEGED, keeps_host_users, level_of
 from kubectl_build.builder.spec import BuilderSpec, pool_architectures
 from kubectl_build.builder.state import Builder, PodInfo, assemble
 from kubectl_build.builder.together import together
@@ -222,6 +222,8 @@ class _Bootstrap:
         if self.fresh.get(architecture) != failed["metadata"]["uid"]:
             if await self._somebody_replaces(failed):
                 return
+            below = LADDER[LADDER.index(level) + 1]
+            failure.hint = f"{failure.hint}; or take a lower level: kubectl buildkit create {self.name} --security {below}"
             raise failure
         try:
             choice = await choose_level(self.client, self.name, spec, architecture, below=level)

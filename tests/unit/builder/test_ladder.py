@@ -311,9 +311,11 @@ async def test_ensure_does_not_go_down_with_a_builder_that_people_use(api: FakeK
     api.add(STATEFULSETS, manifests.stateful_sets["amd64"])
 
     async with run_controller(api, _starts("privileged")):
-        with pytest.raises(BuilderNotReady, match="idmap"):
+        with pytest.raises(BuilderNotReady, match="idmap") as caught:
             await _ensure(client, notes)
     assert _level(api) == "userns"
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("or take a lower level: kubectl buildkit create b --security rootless")
 
 
 async def test_ensure_goes_down_with_a_pool_that_create_has_just_made(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
