@@ -94,7 +94,7 @@ def _name(reader: Reader, item: JsonObject) -> str:
 
 
 def _items(reader: Reader, document: JsonObject) -> list[JsonObject]:
-    return list(reader.mappings("items", document.get("items"))) if document.get("kind") == "List" else [document]
+    return list(reader.trees("items", document.get("items"))) if document.get("kind") == "List" else [document]
 
 
 def _documents(text: str, source: str) -> list[JsonObject]:
@@ -102,7 +102,7 @@ def _documents(text: str, source: str) -> list[JsonObject]:
         found = [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as exc:
         raise ConfigError(f"{source} is not YAML: {' '.join(str(exc).split())}") from exc
-    return [Reader(source).mapping("document", document) for document in found]
+    return [Reader(source).tree("document", document) for document in found]
 
 
 def _text(name: str, what: str) -> str:

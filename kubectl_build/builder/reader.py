@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from kubectl_build.builder.amounts import parse_seconds
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.json import JsonObject
+
+_MAX_VALUES = 100_000
 
 
 class Reader:
@@ -27,11 +31,29 @@ class Reader:
             raise self.error(f'"{name}" must map names to values, not {quote(value)}')
         return value
 
-    def mappings(self, name: str, value: object) -> tuple[JsonObject, ...]:
-        """`value` as a list of mappings."""
+    def tree(self, name: str, value: object) -> JsonObject:
+        """`value` as a mapping that JSON can say, to its leaves; YAML has dates, sets, and aliases that grow without end too."""
+        result = self.mapping(name, value)
+        waiting: list[object] = [result]
+        seen = 0
+        while waiting:
+            item = waiting.pop()
+            seen += 1
+            if seen > _MAX_VALUES:
+                raise self.error(f'"{name}" has more than {_MAX_VALUES} values')
+            if isinstance(item, dict):
+                waiting += self.mapping(name, item).values()
+            elif isinstance(item, list):
+                waiting += item
+            elif item is not None and not isinstance(item, str | bool | int) and not (isinstance(item, float) and math.isfinite(item)):
+                raise self.error(f'"{name}" has {quote(item)}, which is neither text nor a number', hint="put it in quotes")
+        return result
+
+    def trees(self, name: str, value: object) -> tuple[JsonObject, ...]:
+        """`value` as a list of trees."""
         if not isinstance(value, list):
             raise self.error(f'"{name}" must be a list, not {quote(value)}')
-        return tuple(self.mapping(f"{name}[{number}]", item) for number, item in enumerate(value))
+        return tuple(self.tree(f"{name}[{number}]", item) for number, item in enumerate(value))
 
     def text(self, name: str, value: object) -> str:
         """`value` as text that is not empty."""

@@ -15,7 +15,7 @@ from kubectl_build.model.json import JsonObject
 
 
 def _template(reader: Reader, name: str, value: object) -> JsonObject:
-    template = reader.mapping(name, value)
+    template = reader.tree(name, value)
     try:
         check_template(template)
     except UsageError as exc:
@@ -25,8 +25,8 @@ def _template(reader: Reader, name: str, value: object) -> JsonObject:
 
 _SHAPE_FIELDS: Mapping[str, tuple[str, Callable[[Reader, str, object], Any]]] = {
     "nodeSelector": ("node_selector", Reader.pairs),
-    "tolerations": ("tolerations", Reader.mappings),
-    "affinity": ("affinity", Reader.mapping),
+    "tolerations": ("tolerations", Reader.trees),
+    "affinity": ("affinity", Reader.tree),
     "spread": ("spread", Reader.texts),
     "priorityClass": ("priority_class", Reader.text),
     "serviceAccount": ("service_account", Reader.text),

@@ -132,6 +132,15 @@ buildkitdConfig: |
         ("tolerations: [x]", "tolerations[0]"),
         ("labels: {kubectl-build/x: y}", '"kubectl-build/x"'),
         ("podTemplate: {kind: Job}", '"kind"'),
+        ("podTemplate: {metadata: {labels: {1: a}}}", "{1: 'a'}"),
+        ("podTemplate: {spec: {hostname: 2024-01-01}}", "datetime.date(2024, 1, 1)"),
+        ("affinity: {a: .nan}", "nan"),
+        ("tolerations: [{key: !!set {a}}]", "{'a'}"),
+        (
+            "affinity: {a: &a [x, x], b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a], c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b], "
+            "d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c], e: &e [*d, *d, *d, *d, *d, *d, *d, *d], f: [*e, *e, *e, *e, *e, *e]}",
+            "more than 100000",
+        ),
         ("buildkitdFlags: [--config=x]", "--config=x"),
         ("buildkitdConfig: 'worker = 1'", "worker"),
         ("- image", "['image']"),
