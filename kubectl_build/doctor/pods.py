@@ -32,11 +32,21 @@ async def check_pods(patient: Patient) -> list[Finding]:
         own = [pod for pod in pods if pod["metadata"].get("labels", {}).get(names.LABEL_ARCHITECTURE) == pool.architecture]
         found.append(await _pool_finding(patient, builder, pool, own))
         found += [finding for pod in own if (finding := _restarted(pod)) is not None]
+    found.append(_security(builder))
     outdated = [pod.name for pod in builder.pods if pod.outdated and not pod.terminating]
     if outdated:
         words = f"pods of an earlier configuration: {', '.join(outdated)}"
         found.append(note(words, "they build with it until they are replaced", f"kubectl buildkit create {name}"))
     return found
+
+
+def _security(builder: Builder) -> Finding:
+    """How far its pods are from their nodes."""
+    if "privileged" not in builder.security.split(","):
+        return ok(f"the builder's security is {builder.security or 'not told by its pods'}")
+    words = "the builder's pods are privileged"
+    command = f"kubectl buildkit create {builder.name} --security=auto"
+    return note(words, "a step that breaks out of its container is root on the node", command)
 
 
 async def _pool_finding(patient: Patient, builder: Builder, pool: Pool, pods: list[JsonObject]) -> Finding:

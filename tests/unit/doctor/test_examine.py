@@ -160,7 +160,14 @@ async def test_pool_that_is_stopped_is_a_note(ward: Ward) -> None:
     stopped["spec"]["replicas"] = 0
     found = await ward.examined()
     assert problems(found) == []
-    assert only(found["pods"], Level.NOTE).what == "pool amd64 is stopped"
+    assert "pool amd64 is stopped" in [finding.what for finding in found["pods"]]
+
+
+@pytest.mark.parametrize(("level", "grave"), [("userns", Level.OK), ("rootless", Level.OK), ("privileged", Level.NOTE)])
+async def test_security_of_the_pods_is_told(ward: Ward, level: str, grave: Level) -> None:
+    ward.builder(spec=BuilderSpec(security=level))
+    found = (await ward.examined())["pods"]
+    assert [finding.level for finding in found if level in finding.what] == [grave]
 
 
 async def test_daemon_that_was_killed_for_memory_is_told(ward: Ward, daemon: MakeDaemon) -> None:
@@ -169,8 +176,8 @@ async def test_daemon_that_was_killed_for_memory_is_told(ward: Ward, daemon: Mak
     assert pod is not None
     ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     pod["status"]["containerStatuses"] = [{"name": "buildkitd", "restartCount": 2, "lastState": ended}]
-    found = only((await ward.examined())["pods"], Level.NOTE)
-    assert "2 times: OOMKilled" in found.what
+    (found,) = [finding for finding in (await ward.examined())["pods"] if "OOMKilled" in finding.what]
+    assert "started again 2 times" in found.what
     assert "memory" in found.consequence
 
 
@@ -230,6 +237,7 @@ async def test_proxies_are_told_without_their_passwords(ward: Ward, daemon: Make
     found = (await ward.examined(environ={"https_proxy": "http://me:secret@proxy:3128"}))["proxies"]
     assert "HTTPS_PROXY=http://proxy:3128" in found[0].what
     assert "no proxy in its environment" in found[1].what
+    assert "--https-proxy" in found[1].command
 
 
 async def test_check_that_hangs_ends_at_its_deadline_and_the_others_go_on(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
