@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -13,6 +13,7 @@ from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link, dialed_link, open_link
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, ConnectionLost, KubectlBuildError
 from kubectl_build.model.events import Sink
 from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
@@ -71,23 +72,36 @@ def members_of(builder: Builder, kube: KubeClient) -> tuple[Member, ...]:
 
 
 async def ask_each(
-    members: Sequence[Member], question: Callable[[Link], Awaitable[T]], *, deadline: float, doing: str
+    members: Sequence[Member], question: Callable[[Link], Awaitable[T]], *, deadline: float, doing: str, connecting: float | None = None
 ) -> tuple[Reply[T], ...]:
-    """Connect to every daemon and await `question`, all at once; one that fails or takes `deadline` seconds does not end the others.
+    """Connect to every daemon and await `question`, all at once; one that fails or takes too long does not end the others.
 
-    `doing` names the question where time runs out.
+    `connecting` and `deadline` are seconds for the connection and for the question, which `doing` names where time runs out.
     """
+    opening = deadlines().answer if connecting is None else connecting
 
     async def ask(member: Member) -> Reply[T]:
         try:
-            async with asyncio.timeout(deadline), member.open() as link:
-                return Reply(member=member, answer=await question(link))
-        except TimeoutError:
-            return Reply(member=member, error=ConnectionLost(f"{doing} took longer than {deadline:.0f} s"))
+            async with AsyncExitStack() as stack:
+                with _within(opening, "connecting"):
+                    async with asyncio.timeout(opening):
+                        link = await stack.enter_async_context(member.open())
+                with _within(deadline, doing):
+                    async with asyncio.timeout(deadline):
+                        return Reply(member=member, answer=await question(link))
         except KubectlBuildError as error:
             return Reply(member=member, error=error)
 
     return tuple(await asyncio.gather(*map(ask, members)))
+
+
+@contextmanager
+def _within(seconds: float, doing: str) -> Iterator[None]:
+    """Tell what took too long."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ConnectionLost(f"{doing} took longer than {seconds:g} s") from error
 
 
 @asynccontextmanager

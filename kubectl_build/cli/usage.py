@@ -25,6 +25,7 @@ Filter = Annotated[
     typer.Option("--filter", help="Only entries of which this holds, repeatable: type=exec.cachemount, until=24h, id=ID, inuse, shared."),
 ]
 Output = Annotated[UsageFormat | None, typer.Option("--output", "-o", help="json: all there is.")]
+Timeout = Annotated[str | None, typer.Option("--timeout", help="Time for reaching each daemon, for example 20s.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="All that is known of each entry.")]
 
 
@@ -34,15 +35,18 @@ def du(
     filter: Filter = None,
     verbose: Verbose = False,
     output: Output = None,
+    timeout: Timeout = None,
     *,
     kube_flags: KubeFlags,
 ) -> int:
     """Show what the caches of all of the builder's pods hold."""
     from kubectl_build.cli.options.filters import parse_filters
     from kubectl_build.cli.usage_work import Shown, show_usage
+    from kubectl_build.deadlines import parse_duration
 
     shown = Shown(verbose=verbose, as_json=output is not None)
-    return show_usage(named_builder(builder, os.environ), kube_flags, parse_filters(filter or ()), shown)
+    connecting = parse_duration(timeout, "--timeout") if timeout is not None else None
+    return show_usage(named_builder(builder, os.environ), kube_flags, parse_filters(filter or ()), shown, connecting=connecting)
 
 
 @with_cluster_flags
@@ -57,6 +61,7 @@ def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     verbose: Verbose = False,
     output: Output = None,
+    timeout: Timeout = None,
     *,
     kube_flags: KubeFlags,
 ) -> int:
@@ -64,6 +69,7 @@ def prune(
     from kubectl_build.buildkit.usage import PruneOrder
     from kubectl_build.cli.options.filters import parse_filters, parse_space
     from kubectl_build.cli.usage_work import Shown, prune_usage
+    from kubectl_build.deadlines import parse_duration
 
     reserved = ("--reserved-space", reserved_space) if reserved_space is not None else ("--keep-storage", keep_storage)
     order = PruneOrder(
@@ -74,4 +80,5 @@ def prune(
         min_free_space=parse_space("--min-free-space", min_free_space),
     )
     shown = Shown(verbose=verbose, as_json=output is not None)
-    return prune_usage(named_builder(builder, os.environ), kube_flags, order, shown, force=force)
+    connecting = parse_duration(timeout, "--timeout") if timeout is not None else None
+    return prune_usage(named_builder(builder, os.environ), kube_flags, order, shown, connecting=connecting, force=force)

@@ -35,8 +35,11 @@ class Shown:
     as_json: bool = False
 
 
-def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Shown) -> int:
-    """Print what the builder's daemons keep, and the sums. An empty `builder` is the preferred one."""
+def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Shown, *, connecting: float | None) -> int:
+    """Print what the builder's daemons keep, and the sums. An empty `builder` is the preferred one.
+
+    `connecting` is how many seconds reaching a daemon may take, here and below; None is the default.
+    """
 
     async def ask(link: Link) -> tuple[UsageRecord, ...]:
         return await disk_usage(link.client, wanted)
@@ -45,7 +48,7 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
             members = await find_members(name, kube, emit=_note)
-            replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache")
+            replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache", connecting=connecting)
         _raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:
@@ -56,7 +59,7 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
     return run_async(work)
 
 
-def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Shown, *, force: bool) -> int:
+def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Shown, *, connecting: float | None, force: bool) -> int:
     """Delete from the cache of all of the builder's daemons and print what went. Without `force` a person has to agree."""
     if not force and not _agreed(order):
         return 0
@@ -68,7 +71,7 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
             members = await find_members(name, kube, emit=_note)
-            replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache")
+            replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache", connecting=connecting)
         _raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:

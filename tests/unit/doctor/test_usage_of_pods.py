@@ -111,6 +111,27 @@ async def test_pod_that_does_not_answer_is_told_after_the_others_are_done(ward: 
     assert done.json()["totals"]["total"] == 1000
 
 
+async def test_daemon_that_never_answers_costs_no_more_than_the_timeout(ward: Ward, daemon: MakeDaemon, run: Run) -> None:
+    (await daemon()).entry("one", 1000)
+    ward.builder(architecture="arm64")
+    left = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    silent = FakeDaemon(ward.folder / "silent.sock")
+    ward.daemons["buildkit-arm64-0"] = silent
+    async with await asyncio.start_unix_server(say_nothing, silent.socket):
+        done = await run("du", "--timeout=1s")
+        await left.wait()
+    assert done.code == 4
+    assert "buildkit-arm64-0: connecting took longer than 1 s" in done.err
+    assert "buildkit-amd64-0" in done.out
+
+
 async def test_old_daemon_is_not_pruned_with_limits_that_it_would_ignore(ward: Ward, daemon: MakeDaemon, run: Run) -> None:
     found = await daemon(version="v0.16.0")
     found.entry("kept", 1)
