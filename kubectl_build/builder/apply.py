@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubectl_build.builder.objects import create_if_missing, refuse_foreign
+from kubectl_build.builder.start import SCALE
 from kubectl_build.cluster.client import FIELD_MANAGER, KubeClient
 from kubectl_build.cluster.resources import Resource
 from kubectl_build.errors import Conflict, Invalid
@@ -128,6 +129,8 @@ def adopted(managed: list[JsonObject], *, keep_replicas: bool) -> list[JsonObjec
     With `keep_replicas` we own no `spec.replicas`, so that an apply without it leaves it alone.
     """
     ours = [entry for entry in managed if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")]
+    # What starting a stopped pool has left: to the API server another writer than we are.
+    scaled = [entry for entry in managed if entry.get("manager") == FIELD_MANAGER and entry.get("subresource") == SCALE]
     if not ours:
         return None
     fields: JsonObject = {}
@@ -135,9 +138,9 @@ def adopted(managed: list[JsonObject], *, keep_replicas: bool) -> list[JsonObjec
         fields = _union(fields, entry.get("fieldsV1") or {})
     if keep_replicas:
         fields = _without(fields, ("f:spec", "f:replicas"))
-    if len(ours) == 1 and ours[0].get("operation") == "Apply" and fields == ours[0].get("fieldsV1"):
+    if not scaled and len(ours) == 1 and ours[0].get("operation") == "Apply" and fields == ours[0].get("fieldsV1"):
         return None
-    others = [entry for entry in managed if entry not in ours]
+    others = [entry for entry in managed if entry not in ours and entry not in scaled]
     return [*others, {**ours[0], "operation": "Apply", "fieldsV1": fields}]
 
 

@@ -123,6 +123,8 @@ def _build_rules(builder: str) -> list[JsonObject]:
         _rule("", ["pods/exec"], ["get", "create"]),
         _rule("", ["configmaps", "events"], _READ),
         _rule("apps", ["statefulsets"], _READ),
+        # Starts a builder that was stopped, and changes nothing else of it.
+        _rule("apps", ["statefulsets/scale"], ["patch"]),
         # Each build has one, which tells the others who builds; any build deletes those of clients that are gone.
         _rule("coordination.k8s.io", ["leases"], [*_READ, "create", "patch", "delete"]),
         # The registry secret that is used when none is named.

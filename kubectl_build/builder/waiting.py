@@ -11,6 +11,7 @@ from kubectl_build.builder.explain import Diagnosis, PoolView, explain_pool
 from kubectl_build.builder.follow import follow
 from kubectl_build.builder.nodes import is_lost
 from kubectl_build.builder.security import keeps_host_users
+from kubectl_build.builder.start import start_pool
 from kubectl_build.builder.state import PodInfo, pod_info, template_hash
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import EVENTS, PODS, STATEFULSETS
@@ -160,13 +161,17 @@ class PoolWait:
                     await self._client.delete(PODS, pod["metadata"]["name"], uid=uid, grace_period=0)
 
     async def _start_if_stopped(self, architecture: str, stateful_set: JsonObject | None) -> None:
-        if stateful_set is None or stateful_set["spec"].get("replicas", 1) != 0 or architecture in self._started:
+        if stateful_set is None or (architecture in self._started and stateful_set["spec"].get("replicas", 1) == 0):
+            return
+        if stateful_set["spec"].get("replicas", 1) != 0:
+            # Somebody else's stop may come after our start.
+            self._started.discard(architecture)
             return
         self._started.add(architecture)
         name = stateful_set["metadata"]["name"]
         self._emit(Note(text=f"pool {architecture} of builder {self._name} is stopped: starting it"))
         try:
-            await self._client.patch(STATEFULSETS, name, {"spec": {"replicas": self._replicas}})
+            await start_pool(self._client, name, replicas=self._replicas)
         except Forbidden as exc:
             raise BuilderNotReady(
                 f'builder "{self._name}" is stopped and you may not start it: {exc.message}',

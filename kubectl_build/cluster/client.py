@@ -175,12 +175,20 @@ class KubeClient:
         )
 
     async def patch(
-        self, resource: Resource, name: str, patch: JsonObject, *, namespace: str | None = None, field_manager: str = FIELD_MANAGER
+        self,
+        resource: Resource,
+        name: str,
+        patch: JsonObject,
+        *,
+        namespace: str | None = None,
+        field_manager: str = FIELD_MANAGER,
+        subresource: str = "",
     ) -> JsonObject:
-        """Change an object by a JSON merge patch (null removes a field)."""
+        """Change an object, or a subresource of it, by a JSON merge patch (null removes a field)."""
         query = [("fieldManager", field_manager)]
+        kind = "application/merge-patch+json"
         return await self._call(
-            "PATCH", "patch", resource, name, namespace, query=query, body=patch, content_type="application/merge-patch+json"
+            "PATCH", "patch", resource, name, namespace, query=query, body=patch, content_type=kind, subresource=subresource
         )
 
     async def delete(
@@ -265,11 +273,12 @@ class KubeClient:
         content_type: str = "application/json",
         all_namespaces: bool = False,
         shown: str = "",
+        subresource: str = "",
     ) -> JsonObject:
         where = None if all_namespaces or not resource.namespaced else namespace or self.namespace
-        action = Action(verb=verb, resource=resource, name=name or shown, namespace=where)
+        action = Action(verb=verb, resource=resource, name=name or shown, namespace=where, subresource=subresource)
         data = json.dumps(body).encode() if body is not None else b""
-        path = resource.path(namespace=where, name=name)
+        path = resource.path(namespace=where, name=name, subresource=subresource)
         return self._json(await self.transport.request(method, path, action=action, query=query, body=data, content_type=content_type))
 
     def _json(self, data: bytes) -> JsonObject:

@@ -81,6 +81,8 @@ BUILDING = {
     f"get {STATEFULSETS}": WELL,
     f"list {STATEFULSETS}": note("you may not list statefulsets"),
     f"watch {STATEFULSETS}": WELL,
+    # Only a builder that is stopped needs it.
+    f"patch {STATEFULSETS}/scale": WELL,
     "get events": WELL,
     "list events": WELL,
     "watch events": WELL,
@@ -232,17 +234,23 @@ def test_rbac_build_where_there_is_no_builder_names_the_right_to_make_one(
     assert not {item for item in makers.objects() if "/none" in item}
 
 
-def test_rbac_build_on_a_stopped_builder_names_the_right_to_start_it(
+def test_rbac_build_on_a_stopped_builder_starts_it_or_names_the_right_to(
     makers: Namespace, context: Callable[..., Path], tmp_path: Path, roles: dict[str, frozenset[str]]
 ) -> None:
-    add_users(makers, {"starts": roles[BUILD]})
-    made = nowhere(makers, "stopped")
-    makers.kubectl("buildkit", "stop", made).ok()
-    user = as_user(makers, "starts", tmp_path, having=["list pods"])
-    result = user("build", context({"Dockerfile": PLAIN}), f"--builder={made}")
-    refusal(CREATE, "is stopped").check(result, f"patch {STATEFULSETS}", makers)
-    assert makers.kubectl("get", "statefulset", f"{made}-amd64", "-o", "jsonpath={.spec.replicas}").ok().stdout == "0"
-    makers.kubectl("buildkit", "rm", made).ok()
+    start = f"patch {STATEFULSETS}/scale"
+    add_users(makers, {"starts": roles[BUILD], "starts-not": without(roles[BUILD], start)})
+    name, tree = "stopped", context({"Dockerfile": PLAIN})
+    makers.kubectl("buildkit", "create", name, "--platform=linux/amd64").ok()
+    makers.kubectl("buildkit", "stop", name).ok()
+    user = as_user(makers, "starts-not", tmp_path, having=["list pods"])
+    refusal(BUILD, "is stopped").check(user("build", tree, f"--builder={name}"), start, makers)
+    assert replicas(makers, name) == "0"
+    result = as_user(makers, "starts", tmp_path, having=["list pods"])("build", tree, f"--builder={name}").ok()
+    assert "is stopped: starting it" in result.stderr, str(result)
+    # The start was by another way than that of create, which must not take itself for somebody else.
+    makers.kubectl("buildkit", "create", name, "--platform=linux/amd64", "--replicas=2").ok()
+    assert replicas(makers, name) == "2"
+    makers.kubectl("buildkit", "rm", name).ok()
 
 
 # making, changing, removing
@@ -294,7 +302,7 @@ def test_rbac_stop_without_one_right(makers: Namespace, tmp_path: Path, right: s
     name = nowhere(makers, f"runs-{list(STOPPING).index(right)}")
     user = as_user(makers, slug(right), tmp_path, having=["patch pods"])
     STOPPING[right].check(user("buildkit", "stop", name), right, makers)
-    assert makers.kubectl("get", "statefulset", f"{name}-amd64", "-o", "jsonpath={.spec.replicas}").ok().stdout == "1"
+    assert replicas(makers, name) == "1"
     makers.kubectl("buildkit", "rm", name).ok()
 
 
@@ -342,6 +350,11 @@ def nowhere(namespace: Namespace, name: str) -> str:
     if not own_objects(namespace, name) >= {f"StatefulSet/{name}-amd64", f"ConfigMap/{name}"}:
         raise AssertionError(f"builder {name} is not whole: {own_objects(namespace, name)}")
     return name
+
+
+def replicas(namespace: Namespace, name: str) -> str:
+    """How many pods the builder's pool is to have."""
+    return namespace.kubectl("get", "statefulset", f"{name}-amd64", "-o", "jsonpath={.spec.replicas}").ok().stdout
 
 
 def own_objects(namespace: Namespace, name: str) -> set[str]:

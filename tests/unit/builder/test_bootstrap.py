@@ -125,6 +125,19 @@ async def test_ensure_without_the_right_to_start_a_stopped_pool_says_so(api: Fak
         await _ensure(client, notes, "amd64")
 
 
+@pytest.mark.parametrize("scale", [True, False])
+async def test_ensure_starts_a_stopped_pool_by_the_right_there_is(api: FakeKubeApi, client: KubeClient, notes: Notes, scale: bool) -> None:
+    """People who build may scale only; people with the whole StatefulSet may not have been given its subresource."""
+    _add_builder(api, BuilderSpec(), ["amd64"], replicas=0)
+    if not scale:
+        api.fail("PATCH", "/scale", 403)
+    async with run_controller(api):
+        await _ensure(client, notes, "amd64")
+
+    patched = [request.path.rpartition("/")[2] for request in api.requests if request.method == "PATCH"]
+    assert patched == (["scale"] if scale else ["scale", "b-amd64"])
+
+
 async def test_ensure_lists_when_it_may_not_watch(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
     api.faults.append(_watch_forbidden())
     _add_builder(api, BuilderSpec(), ["amd64"])

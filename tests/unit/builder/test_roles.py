@@ -38,7 +38,7 @@ def test_roles_let_only_makers_change_what_builders_are() -> None:
     changes = {"create", "patch", "delete"}
     changed = {resource for verb, _, resource in _rights(build_role()) if verb in changes}
 
-    assert changed == {"pods/exec", "leases"}
+    assert changed == {"pods/exec", "statefulsets/scale", "leases"}
     assert not any(verb in changes or resource in ("pods/exec", "secrets") for verb, _, resource in _rights(view_role()))
 
 
@@ -65,6 +65,7 @@ def test_roles_have_every_right_that_doctor_asks_for() -> None:
         (_missing("list", "statefulsets.apps"), 'Role "kubectl-build"'),
         (_missing("create", "leases.coordination.k8s.io"), 'Role "kubectl-build"'),
         (_missing("patch", "statefulsets.apps"), 'Role "kubectl-buildkit"'),
+        (_missing("patch", "statefulsets.apps/scale"), 'Role "kubectl-build"'),
         (_missing("get", "secrets"), 'Role "kubectl-buildkit"'),
         (_missing("delete", "networkpolicies.networking.k8s.io"), 'Role "kubectl-buildkit"'),
         (_missing("list", "nodes", None), 'ClusterRole "kubectl-build-nodes"'),
