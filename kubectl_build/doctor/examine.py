@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from kubectl_build.deadlines import deadlines
@@ -60,20 +60,38 @@ async def examine(patient: Patient) -> tuple[Examined, ...]:
     async with asyncio.TaskGroup() as group:
         tasks = {name: group.create_task(_made(name, check, patient, deadline), name=f"check {name}") for name, check in checks.items()}
     found = {name: task.result() for name, task in tasks.items()}
-    if any(finding.level is Level.PROBLEM for finding in found.get("api server", ())):
+    api = found.get("api server", ())
+    if not isinstance(api, KubectlBuildError) and any(finding.level is Level.PROBLEM for finding in api):
         found = {name: findings for name, findings in found.items() if name in ("api server", "proxies")}
-    return tuple(Examined(check=name, findings=findings) for name, findings in found.items() if findings)
+    return tuple(Examined(check=name, findings=findings) for name, findings in _told(found).items() if findings)
 
 
-async def _made(name: str, check: Check, patient: Patient, deadline: float) -> tuple[Finding, ...]:
+async def _made(name: str, check: Check, patient: Patient, deadline: float) -> tuple[Finding, ...] | KubectlBuildError:
     try:
         async with asyncio.timeout(deadline):
             return tuple(await check(patient))
     except TimeoutError:
         return (note(f"the check of {name} did not end within {deadline:g} s", "what it would have found is not known"),)
     except KubectlBuildError as error:
-        command = error.hint if error.hint and error.hint.startswith("kubectl ") else ""
-        return (note(f"the check of {name} could not be made: {error.message}", "what it would have found is not known", command),)
+        return error
+
+
+def _told(found: Mapping[str, tuple[Finding, ...] | KubectlBuildError]) -> dict[str, tuple[Finding, ...]]:
+    """Errors become findings: one that several checks met is told once, with the first of them."""
+    told: dict[str, tuple[Finding, ...]] = {}
+    said: set[str] = set()
+    for name, outcome in found.items():
+        if not isinstance(outcome, KubectlBuildError):
+            told[name] = outcome
+        elif outcome.message not in said:
+            said.add(outcome.message)
+            which = [
+                other for other, failed in found.items() if isinstance(failed, KubectlBuildError) and failed.message == outcome.message
+            ]
+            command = outcome.hint if outcome.hint and outcome.hint.startswith("kubectl ") else ""
+            words = f"not examined: {', '.join(which)}: {outcome.message}"
+            told[name] = (note(words, "what would have been found is not known", command),)
+    return told
 
 
 def prevents_building(examined: tuple[Examined, ...]) -> bool:

@@ -248,14 +248,14 @@ async def test_check_that_hangs_ends_at_its_deadline_and_the_others_go_on(ward: 
     async def fail(_: Patient) -> list[Finding]:
         raise ClusterError("it broke", hint="kubectl get it")
 
-    monkeypatch.setattr(examination, "_CLUSTER", {"hanging": hang, "failing": fail})
+    monkeypatch.setattr(examination, "_CLUSTER", {"hanging": hang, "failing": fail, "failing too": fail})
     monkeypatch.setattr(examination, "_DAEMONS", {})
     monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "examine=50ms")
     async with Patient(ward.client, "b", image=None, secrets=(), environ={}) as patient:
         examined = await examine(patient)
     hung, failed = (item.findings[0] for item in examined)
     assert "hanging did not end within 0.05 s" in hung.what
-    assert (failed.what, failed.command) == ("the check of failing could not be made: it broke", "kubectl get it")
+    assert (failed.what, failed.command) == ("not examined: failing, failing too: it broke", "kubectl get it")
     assert not prevents_building(examined)
 
 
