@@ -37,9 +37,26 @@ class BusyPod:
     def __str__(self) -> str:
         told = [str(lease) for lease in self.holders]
         untold = (self.builds or 0) - len(told)
+        if not told and self.builds is None:
+            return f"pod {self.pod.name} does not say whether it builds"
         if not told:
             return f"pod {self.pod.name} runs {untold} {'build' if untold == 1 else 'builds'}, and no Lease tells whose"
         return f"pod {self.pod.name} builds for {', '.join(told)}" + (f" and {untold} more" if untold > 0 else "")
+
+
+async def building(client: KubeClient, name: str, pod: PodInfo, active_builds: ActiveBuilds) -> BusyPod | None:
+    """`pod` of builder `name` with those it builds for, None when it builds nothing. One that cannot be asked counts as building."""
+    try:
+        builds = await active_builds(pod)
+    except KubectlBuildError:
+        builds = None
+    if builds == 0:
+        return None
+    try:
+        holders = tuple(lease for lease in await list_leases(client, name) if lease.pod == pod.name)
+    except KubectlBuildError:
+        holders = ()
+    return BusyPod(pod=pod, builds=builds, holders=holders)
 
 
 class Busy:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubectl_build.builder import names
 from kubectl_build.builder.apply import apply_object, take_over
 from kubectl_build.builder.bootstrap import QEMU_NOTE
+from kubectl_build.builder.busy import ActiveBuilds, building
 from kubectl_build.builder.explain import explain_exposed
 from kubectl_build.builder.ladder import settle_levels
 from kubectl_build.builder.manifests import Manifests, render
@@ -26,9 +27,6 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
-
-ActiveBuilds = Callable[[PodInfo], Awaitable[int]]
-"""Counts the builds that a pod's daemon runs now. Raises KubectlBuildError when the daemon cannot be asked; the pod then counts as busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +90,7 @@ async def create_builder(
     wanted = tuple(dict.fromkeys(spec.fixed_architectures or (*present.stateful_sets, *architectures)))
     surplus = [arch for arch in present.stateful_sets if arch not in wanted]
     await _require_nodes(client, spec, [arch for arch in wanted if arch not in present.stateful_sets], emit)
-    await _require_idle(name, [pod for pod in present.pods if pod.architecture in surplus], active_builds)
+    await _require_idle(client, name, [pod for pod in present.pods if pod.architecture in surplus], active_builds)
     if spec.qemu_install:
         emit(Note(text=QEMU_NOTE, level="warning"))
     known = present.builder.spec if present.builder else None
@@ -160,20 +158,13 @@ async def _require_nodes(client: KubeClient, spec: BuilderSpec, architectures: S
             raise UsageError(f"no node of architecture {architecture} can run a builder now, which --platform asks for", hint=hint)
 
 
-async def _require_idle(name: str, pods: Sequence[PodInfo], active_builds: ActiveBuilds) -> None:
+async def _require_idle(client: KubeClient, name: str, pods: Sequence[PodInfo], active_builds: ActiveBuilds) -> None:
     for pod in pods:
-        if pod.usable and await _count(pod, active_builds):
+        if pod.usable and (busy := await building(client, name, pod, active_builds)):
             raise ClusterError(
-                f'builder "{name}" was not changed: the pool {pod.architecture} would go, but pod {pod.name} is building',
+                f'builder "{name}" was not changed: the pool {pod.architecture} would go, but {busy}',
                 hint="run the command again when it is idle",
             )
-
-
-async def _count(pod: PodInfo, active_builds: ActiveBuilds) -> int:
-    try:
-        return await active_builds(pod)
-    except KubectlBuildError:
-        return 1
 
 
 def _require_same_claims(name: str, spec: BuilderSpec, manifests: Manifests, present: _Present) -> None:
@@ -267,9 +258,9 @@ async def _replace_outdated(
         pod = pod_info(item, template_hash=present.get(architecture, ""))
         if not pod.outdated or pod.terminating:
             continue
-        if pod.usable and await _count(pod, active_builds):
+        if pod.usable and (builds := await building(client, name, pod, active_builds)):
             busy.append(pod.name)
-            emit(Note(text=f"pod {pod.name} is building and keeps its earlier configuration; run create again when it is idle"))
+            emit(Note(text=f"{builds}; it keeps its earlier configuration: run create again when it is idle"))
             continue
         await delete_same(client, PODS, item)
         replaced.append(pod.name)

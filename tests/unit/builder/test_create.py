@@ -7,7 +7,8 @@ import pytest
 
 from kubectl_build.builder.apply import adopted
 from kubectl_build.builder.bootstrap import ensure_pools
-from kubectl_build.builder.create import ActiveBuilds, CreateResult, bootstrap_architectures, create_builder
+from kubectl_build.builder.busy import ActiveBuilds
+from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.remove import remove_builders
 from kubectl_build.builder.spec import BuilderSpec, RegistrySettings
@@ -120,7 +121,8 @@ async def test_create_leaves_a_pod_that_builds_or_cannot_say(api: FakeKubeApi, c
 
         assert (result.replaced, result.busy) == ((), ("b-amd64-0",))
         assert [pod.outdated for pod in (await _found(client, notes)).pods] == [True]
-        assert notes.texts[-1] == "pod b-amd64-0 is building and keeps its earlier configuration; run create again when it is idle"
+        said = "pod b-amd64-0 does not say whether it builds" if error else "pod b-amd64-0 runs 1 build, and no Lease tells whose"
+        assert notes.texts[-1] == f"{said}; it keeps its earlier configuration: run create again when it is idle"
 
 
 async def test_create_replaces_an_outdated_pod_that_never_started_without_asking_it(
@@ -154,7 +156,7 @@ async def test_create_removes_a_pool_that_the_fixed_platforms_no_longer_have(api
     async with run_controller(api):
         await _ensure(client, notes, "amd64", "arm64")
 
-        with pytest.raises(ClusterError, match="the pool arm64 would go, but pod b-arm64-0 is building"):
+        with pytest.raises(ClusterError, match="the pool arm64 would go, but pod b-arm64-0 runs 1 build"):
             await _create(client, notes, amd64_only, active_builds=_busy)
         assert "statefulsets/b-arm64" in _names(api)
         assert (await _found(client, notes)).spec == BuilderSpec()
@@ -244,6 +246,15 @@ def test_adopted_joins_what_was_applied_and_what_was_patched() -> None:
     patched = _managed("Update", {"f:spec": {"f:template": {"f:b": {}}}})
 
     assert adopted([applied, patched], keep_replicas=True) == [_managed("Apply", {"f:spec": {"f:template": {"f:a": {}, "f:b": {}}}})]
+
+
+def test_adopted_gives_up_what_a_start_by_scale_has_left() -> None:
+    """Else an apply with replicas would meet us as another writer."""
+    own = {"manager": "kubectl-build", "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}}
+    scaled = {"manager": "kubectl-build", "operation": "Update", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    status = {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {}}
+
+    assert adopted([own, scaled, status], keep_replicas=False) == [status, own]
 
 
 def test_adopted_has_nothing_to_do_after_an_apply_or_for_others() -> None:

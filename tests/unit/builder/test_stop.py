@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kubectl_build.builder.bootstrap import ensure_pools
+from kubectl_build.builder.create import create_builder
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.manifests import render
 from kubectl_build.builder.names import labels
 from kubectl_build.builder.remove import remove_builders
 from kubectl_build.builder.spec import BuilderSpec
-from kubectl_build.builder.state import Builder
+from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.stop import stop_builder, tell_cache
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.cluster.client import CONFIGMAPS, LEASES, PODS, STATEFULSETS, KubeClient
@@ -128,3 +131,33 @@ async def test_remove_with_force_gives_pods_no_time_to_finish(api: FakeKubeApi, 
     pods = [request for request in api.requests if request.method == "DELETE" and "/pods/" in request.path and request.body]
     assert {request.body["gracePeriodSeconds"] for request in pods if request.body} == {1}
     assert api.find(STATEFULSETS, "b-amd64") is None
+
+
+async def test_wait_for_a_pool_that_somebody_stops_meanwhile_starts_it_again(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    """The stop saw no build: it came when the pods were still starting."""
+    starting = {"phase": "Pending"}
+    async with run_controller(api, lambda _pod: dict(starting)):
+        build = asyncio.create_task(_start(client, notes, "amd64"))
+        await until(lambda: _pods(api))
+        for times in (1, 2):
+            await until(lambda: "preparing pod b-amd64-0" in notes.texts[-1])
+            await client.patch(STATEFULSETS, "b-amd64", {"spec": {"replicas": 0}})
+            await until(lambda times=times: notes.texts.count("pool amd64 of builder b is stopped: starting it") == times)  # type: ignore[misc]
+        build.cancel()
+        await asyncio.wait({build})
+
+
+async def test_create_tells_for_whom_a_pod_keeps_its_earlier_configuration(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    async def busy(_pod: PodInfo) -> int:
+        return 1
+
+    async with run_controller(api):
+        await _start(client, notes, "amd64")
+        annotations = {"kubectl-build/pod": "b-amd64-0"}
+        metadata = {"name": "l", "labels": labels("b", "amd64"), "annotations": annotations, "creationTimestamp": "2026-01-02T03:04:05Z"}
+        api.add(LEASES, {"metadata": metadata, "spec": {"holderIdentity": "ann@desk"}})
+
+        result = await create_builder(client, "b", BuilderSpec(image="i:2"), active_builds=busy, emit=notes)
+
+    assert "b-amd64-0" in result.busy
+    assert any(text.startswith("pod b-amd64-0 builds for ann@desk (since 03:04 UTC); it keeps") for text in notes.texts)
