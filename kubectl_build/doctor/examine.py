@@ -78,18 +78,16 @@ async def _made(name: str, check: Check, patient: Patient, deadline: float) -> t
 
 def _told(found: Mapping[str, tuple[Finding, ...] | KubectlBuildError]) -> dict[str, tuple[Finding, ...]]:
     """Errors become findings: one that several checks met is told once, with the first of them."""
+    failed = {name: outcome for name, outcome in found.items() if isinstance(outcome, KubectlBuildError)}
     told: dict[str, tuple[Finding, ...]] = {}
-    said: set[str] = set()
     for name, outcome in found.items():
         if not isinstance(outcome, KubectlBuildError):
             told[name] = outcome
-        elif outcome.message not in said:
-            said.add(outcome.message)
-            which = [
-                other for other, failed in found.items() if isinstance(failed, KubectlBuildError) and failed.message == outcome.message
-            ]
+            continue
+        alike = [other for other, error in failed.items() if error.message == outcome.message]
+        if name == alike[0]:
             command = outcome.hint if outcome.hint and outcome.hint.startswith("kubectl ") else ""
-            words = f"not examined: {', '.join(which)}: {outcome.message}"
+            words = f"not examined: {', '.join(alike)}: {outcome.message}"
             told[name] = (note(words, "what would have been found is not known", command),)
     return told
 

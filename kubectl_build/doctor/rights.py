@@ -61,6 +61,7 @@ RIGHTS = (
     Right(resource=PODS, verbs=("get", "watch"), need=Need.MORE, without="why a pod was lost is told late or not at all"),
     Right(resource=CONFIGMAPS, verbs=("get", "list"), need=Need.MORE, without="the builder's configuration is read from its pods"),
     Right(resource=STATEFULSETS, verbs=("get", "list", "watch"), need=Need.MORE, without="how many pods there should be is not known"),
+    Right(resource=STATEFULSETS, subresource="scale", verbs=("patch",), need=Need.MORE, without="a builder that is stopped cannot be used"),
     Right(resource=EVENTS, verbs=("list", "watch"), need=Need.MORE, without="why a pod does not start is told with fewer words"),
     Right(
         resource=SECRETS,
