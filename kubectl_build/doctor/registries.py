@@ -195,7 +195,7 @@ async def _platform_findings(patient: Patient, image: Reference, platforms: tupl
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     missing = sorted({f"{_os(node)}/{_architecture(node)}" for node in unable})
     words = f"{image} is for {shown}; it does not run on {', '.join(names[:_SHOWN])}{more}"
-    wanted = ",".join([*(p for p in map(str, platforms)), *missing])
+    wanted = ",".join([*map(str, platforms), *missing])
     return [note(words, "its pods fail there, unless they select other nodes", f"kubectl build . -t {image} --platform={wanted} --push")]
 
 
