@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.kubectl import Kubectl, Namespace, Result
 from tests.e2e.registry import Registry
+from tests.e2e.users import add_users, as_user
 
 SECONDS = 15.0
 """How long an error may take to be told, starting a builder included."""
@@ -247,17 +248,6 @@ def builder_image(namespace: Namespace) -> str:
 
 def looks_only(namespace: Namespace, directory: Path) -> Kubectl:
     """kubectl as a ServiceAccount that may look at builders, and nothing more."""
-    kubectl = namespace.kubectl
-    kubectl("create", "serviceaccount", "looks-only").ok()
-    kubectl("create", "role", "look", "--verb=get,list,watch", "--resource=pods,configmaps,statefulsets.apps,events").ok()
-    kubectl("create", "rolebinding", "look", "--role=look", f"--serviceaccount={namespace.name}:looks-only").ok()
-    return as_service_account(namespace, "looks-only", directory)
-
-
-def as_service_account(namespace: Namespace, name: str, directory: Path) -> Kubectl:
-    """kubectl with the token of a ServiceAccount, and nothing else."""
-    token = namespace.kubectl("create", "token", name).ok().stdout.strip()
-    config = namespace.kubectl("config", "view", "--minify", "--flatten", "-o", "json").json()
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    (directory / "kubeconfig").write_text(json.dumps(config))
-    return namespace.kubectl.with_env(KUBECONFIG=str(directory / "kubeconfig"))
+    reads = [f"{verb} {what}" for what in ("pods", "configmaps", "statefulsets.apps", "events") for verb in ("get", "list", "watch")]
+    add_users(namespace, {"looks-only": reads})
+    return as_user(namespace, "looks-only", directory, having=["list pods"])
