@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -21,6 +23,12 @@ HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = frame(b"\x08\x01")  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 
 _TICK: Final = 1.0
+
+_GIVEN_UP: Final = 45.0
+"""Seconds after which the daemon has given up a client that was stopped, or whose machine slept: two checks of 15 s, 5 s apart."""
+
+_clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time
+"""A clock that goes on while the machine sleeps."""
 
 
 class Session:
@@ -123,8 +131,10 @@ class _Server:
         loop = asyncio.get_running_loop()
         limit = deadlines().health
         while self._silence < limit:
-            before = loop.time()
+            before, slept = loop.time(), _clock()
             await asyncio.sleep(_TICK)
+            if (stopped := _clock() - slept) > _GIVEN_UP:
+                raise ConnectionLost(f"this program or machine was stopped for {stopped:.0f} s, and the builder has given it up")
             if self._health_asked == self._health_answered:
                 self._silence += min(loop.time() - before, 2 * _TICK)
         raise ConnectionLost(

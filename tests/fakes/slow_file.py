@@ -8,14 +8,23 @@ from contextlib import asynccontextmanager, suppress
 
 
 class SlowFile:
-    """`asked` is released for every GET; the answer waits for `ready`. `waiting` counts requests whose client is still there."""
+    """The answer to each GET waits for `ready`."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked = asyncio.Semaphore(0)
-        self.left = asyncio.Semaphore(0)
         self.ready = asyncio.Event()
-        self.waiting = 0
+        self._asked = asyncio.Semaphore(0)
+        self._left = asyncio.Semaphore(0)
+
+    async def asked(self, seconds: float = 60) -> None:
+        """Wait for the next GET."""
+        async with asyncio.timeout(seconds):
+            await self._asked.acquire()
+
+    async def left(self, seconds: float) -> None:
+        """Wait until the next client has got its answer, or has gone without one."""
+        async with asyncio.timeout(seconds):
+            await self._left.acquire()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection."""
@@ -29,8 +38,7 @@ class SlowFile:
         writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.waiting += 1
-        self.asked.release()
+        self._asked.release()
         gone = asyncio.create_task(reader.read(1))
         ready = asyncio.create_task(self.ready.wait())
         try:
@@ -43,8 +51,7 @@ class SlowFile:
             await writer.drain()
             raise ConnectionResetError("one answer for each connection")
         finally:
-            self.waiting -= 1
-            self.left.release()
+            self._left.release()
             gone.cancel()
             ready.cancel()
 

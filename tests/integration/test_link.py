@@ -69,7 +69,7 @@ async def line(bench: Bench, buildkitd: Path, tmp_path: Path, slow: SlowFile) ->
 
 async def test_build_whose_stream_is_cut_is_begun_again_and_has_the_same_digest(line: Line, tmp_path: Path) -> None:
     task = asyncio.create_task(line.build(tmp_path / "1.tar"))
-    await line.slow.asked.acquire()
+    await line.slow.asked()
     line.wire.cut()
     line.slow.ready.set()
 
@@ -82,7 +82,7 @@ async def test_build_whose_stream_is_cut_is_begun_again_and_has_the_same_digest(
 
 async def test_build_whose_stream_is_cut_ends_with_the_reason_where_no_retries_are_wanted(line: Line, tmp_path: Path) -> None:
     task = asyncio.create_task(line.build(tmp_path / "1.tar", retries=0))
-    await line.slow.asked.acquire()
+    await line.slow.asked()
     line.wire.cut()
 
     with pytest.raises(ConnectionLost) as caught:
@@ -90,14 +90,13 @@ async def test_build_whose_stream_is_cut_ends_with_the_reason_where_no_retries_a
 
     assert caught.value.exit_code == 5
     assert "trying again" not in line.bench.notes()
-    async with asyncio.timeout(_SOON):
-        await line.slow.left.acquire()
+    await line.slow.left(_SOON)
 
 
 async def test_build_whose_stream_freezes_is_begun_again_on_a_new_one(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=6s")
     task = asyncio.create_task(line.build(tmp_path / "1.tar"))
-    await line.slow.asked.acquire()
+    await line.slow.asked()
     line.wire.freeze()
     line.wire.thaw()  # for the connections that come now
     line.slow.ready.set()
@@ -113,7 +112,7 @@ async def test_build_whose_builder_stays_frozen_tells_both_what_was_lost_and_wha
 ) -> None:
     monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=6s,answer=1s,call=1s,reconnect=3s")
     task = asyncio.create_task(line.build(tmp_path / "1.tar"))
-    await line.slow.asked.acquire()
+    await line.slow.asked()
     line.wire.freeze()
     began = time.monotonic()
 
@@ -173,11 +172,10 @@ async def start(buildkitd: Path, slow: SlowFile, context: Path, *flags: str) -> 
 
 async def nothing_runs(buildkitd: Path, slow: SlowFile) -> None:
     """Wait, with the product's limit, until the daemon has let go of the file and lists no build."""
-    async with asyncio.timeout(_SOON):
-        await slow.left.acquire()
-        async with connect(f"unix:{buildkitd}") as client:
-            while await client.history(active_only=True):
-                pass
+    await slow.left(_SOON)
+    async with connect(f"unix:{buildkitd}") as client, asyncio.timeout(_SOON):
+        while await client.history(active_only=True):
+            pass
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
@@ -185,7 +183,7 @@ async def test_build_whose_client_is_ended_runs_on_nowhere(
     buildkitd: Path, slow: SlowFile, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     command = await start(buildkitd, slow, tmp_path)
-    await slow.asked.acquire()
+    await slow.asked()
 
     command.process.send_signal(number)
 
@@ -197,10 +195,29 @@ async def test_build_that_takes_longer_than_its_timeout_is_stopped_and_says_what
     buildkitd: Path, slow: SlowFile, tmp_path: Path
 ) -> None:
     command = await start(buildkitd, slow, tmp_path, "--timeout", "5s")
-    await slow.asked.acquire()
+    await slow.asked()
 
     assert await command.ended() == 124
 
     assert f'error: not done within --timeout 5 s: the build was at "[1/1] ADD {slow.url} /"' in command.stderr
     assert "Traceback" not in "\n".join(command.stderr)
     await nothing_runs(buildkitd, slow)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(150)
+async def test_build_whose_client_was_stopped_for_a_minute_is_begun_again_when_it_goes_on(
+    buildkitd: Path, slow: SlowFile, tmp_path: Path
+) -> None:
+    """As on a laptop that was closed: by then the daemon has given the client up."""
+    command = await start(buildkitd, slow, tmp_path)
+    await slow.asked()
+    command.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(60)
+    command.process.send_signal(signal.SIGCONT)
+    await slow.asked(_SOON)
+    slow.ready.set()
+
+    assert await command.ended() == 0
+
+    assert any("stopped for 60 s, and the builder has given it up; trying again (2 of 3)" in line for line in command.stderr)

@@ -224,6 +224,16 @@ async def test_silence_of_the_daemon_is_a_lost_connection(monkeypatch: pytest.Mo
         await _session(_echo).serve(ours)
 
 
+async def test_client_that_was_stopped_for_long_does_not_wait_for_a_daemon_that_has_given_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 101.0, 101.0, 161.0])
+    monkeypatch.setattr(session_module, "_clock", lambda: next(times))
+    monkeypatch.setattr(session_module, "_TICK", 0.01)
+    ours, _ = pipe_pair()
+
+    with pytest.raises(ConnectionLost, match="was stopped for 60 s, and the builder has given it up"):
+        await _session(_echo).serve(ours)
+
+
 async def test_write_that_is_not_taken_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "transfer=50ms")
     ours, _ = pipe_pair()
