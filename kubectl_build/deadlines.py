@@ -39,6 +39,7 @@ class Deadlines:
     transfer: float = _limit(60, "a stream of data moves by at least one piece")
     reconnect: float = _limit(30, "a builder that was lost during a build can be reached again")
     settle: float = _limit(10, "a build that was cancelled has stopped in the builder")
+    lease: float = _limit(5, "the Lease of a build that has ended is deleted")
     cleanup: float = _limit(10, "what a failed command has made in the cluster is removed")
     registry: float = _limit(10, "a registry answers a request for a manifest or a token")
     command: float = _limit(10, "a short command in a builder's pod ends")

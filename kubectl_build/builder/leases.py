@@ -19,6 +19,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import LEASES
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import Conflict, Forbidden, KubectlBuildError, NotFound
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
@@ -27,9 +28,6 @@ LEASE_SECONDS = 60
 """How long a Lease counts without being renewed."""
 
 _RENEW_SECONDS = 20.0
-_END_SECONDS = 5.0
-"""What the end of a build waits for its Lease to be deleted."""
-
 _CLOCKS_SECONDS = 15.0
 """How far the clocks of one cluster's API servers may be apart."""
 
@@ -150,7 +148,7 @@ async def held_lease(
         # Not cancelled: a Lease whose creation is under way could not be deleted yet.
         keeper.ended.set()
         try:
-            async with asyncio.timeout(_END_SECONDS):
+            async with asyncio.timeout(deadlines().lease):
                 await asyncio.shield(task)
         except TimeoutError:
             emit(Note(text=f"Lease {keeper.name} is left: the API server did not delete it in time; another build will", level="warning"))

@@ -12,6 +12,7 @@ from kubectl_build.builder.leases import Sightings, delete_dead, held_lease, hol
 from kubectl_build.builder.names import labels
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import LEASES, KubeClient
+from kubectl_build.deadlines import VARIABLE
 from kubectl_build.errors import Forbidden
 from kubectl_build.model.json import JsonObject
 from tests.fakes.kube_api import FakeKubeApi
@@ -128,7 +129,7 @@ async def test_lease_that_the_server_cannot_store_is_one_note(api: FakeKubeApi, 
 async def test_lease_that_cannot_be_deleted_in_time_is_told(
     api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "_END_SECONDS", 0.2)
+    monkeypatch.setenv(VARIABLE, "lease=200ms")
 
     async def never(*args: object, **options: object) -> None:
         await asyncio.Event().wait()
