@@ -66,7 +66,7 @@ async def current_builder(said: str | None, kube: KubeClient, *, emit: Sink, env
     preferred = preferred_builder(kube.context_name, kube.namespace, environ)
     if not preferred or preferred == DEFAULT_BUILDER:
         return DEFAULT_BUILDER
-    if await find_builder(kube, preferred, emit=emit) is None:
+    if await find_builder(kube, preferred, emit=_ignore) is None:
         emit(
             Note(
                 text=f'builder "{preferred}", which `kubectl buildkit use` prefers, is not in namespace "{kube.namespace}": '
@@ -82,6 +82,10 @@ async def with_preference(request: BuildRequest, kube: KubeClient | None, *, emi
     if kube is None:
         return request
     return replace(request, builder=await current_builder(None, kube, emit=emit, environ=environ))
+
+
+def _ignore(_event: object) -> None:
+    """What this user may not read is told by what comes next, which looks at the builder too."""
 
 
 def _read(file: Path) -> dict[str, dict[str, str]]:

@@ -23,6 +23,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import active_builds, pod_use
 from kubectl_build.deadlines import deadlines, parse_duration
 from kubectl_build.errors import Forbidden
+from kubectl_build.model.events import Sink
 from kubectl_build.model.kubeflags import KubeFlags
 
 
@@ -61,7 +62,7 @@ def stop(said: str | None, cluster: KubeFlags, *, force: bool, seconds: float) -
             tell_cache(builder, note)
             await _wait(kube, name, "stopped", force=force, seconds=seconds)
             # As it is now: somebody may have added a pool meanwhile.
-            builder = await _found(kube, name)
+            builder = await _found(kube, name, emit=_ignore)
             await stop_builder(kube, builder, force=force, emit=note, deadline=seconds or deadlines().ready)
         print(f'builder "{name}" stopped: the next build starts it')
         return 0
@@ -109,8 +110,12 @@ def collect(cluster: KubeFlags, *, all_namespaces: bool) -> int:
     return run_async(work)
 
 
-async def _found(kube: KubeClient, name: str) -> Builder:
-    builder = await find_builder(kube, name, emit=note)
+def _ignore(_event: object) -> None:
+    """The notes of a second look were given at the first."""
+
+
+async def _found(kube: KubeClient, name: str, *, emit: Sink = note) -> Builder:
+    builder = await find_builder(kube, name, emit=emit)
     if builder is None:
         raise unknown_builder(name, kube)
     return builder
