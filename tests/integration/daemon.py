@@ -53,7 +53,10 @@ class Daemon:
         self._socket = socket
 
     async def settled(self) -> None:
-        """Wait until no cache record is in use. A context that is still held by an earlier build is not compared with, but sent again."""
+        """Wait until no context is in use: one that is still held by an earlier build is not compared with, but sent again.
+
+        Other records may stay in use for ever: a daemon keeps what a cancelled RUN has mounted.
+        """
         buildctl = tools.ensure(["buildctl"])["buildctl"]
         async with asyncio.timeout(20):
             in_use = True
@@ -62,7 +65,7 @@ class Daemon:
                     buildctl, "--addr", f"unix://{self._socket}", "du", "--format", "{{json .}}", stdout=asyncio.subprocess.PIPE
                 )
                 output, _ = await process.communicate()
-                in_use = any(record["inUse"] for record in json.loads(output) or ())
+                in_use = any(record["inUse"] and record["recordType"] == "source.local" for record in json.loads(output) or ())
 
     @asynccontextmanager
     async def attached(self, session: Session) -> AsyncIterator[SessionPipe]:
