@@ -1,24 +1,48 @@
-"""Walks a directory in the order in which fsutil's receiver wants it: parents before children, each directory's names in byte order."""
+"""Walks a directory in the order in which fsutil's receiver wants it: parents before children, each directory's names in byte order.
+
+Each directory is opened below its parent without following links, and what is in it is looked at through it. So a link that is put in a
+directory's place meanwhile leads nowhere: a daemon could have that done by an output into the context that it reads, and decide when.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as st
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import pairwise
+from typing import Final
 
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil.filter import Filter
 from kubectl_build.fsutil.patterns import Matched
 from kubectl_build.fsutil.stat import MODE_SYMLINK, Stat, device_numbers, go_mode, read_xattrs
 
+DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+"""Whether directories can be held open and looked into. Windows cannot."""
+
+_PROC: Final = "/proc/self/fd"
+
 
 class _Directory:
     """A directory that is being walked. `pending` while it has not been sent itself and waits for an entry below that is."""
 
-    __slots__ = ("exclude", "include", "names", "path", "pending", "prefix", "subdirectories")
+    __slots__ = ("descriptor", "exclude", "include", "names", "path", "pending", "prefix", "subdirectories")
 
-    def __init__(self, path: str, names: list[str], subdirectories: set[str], *, include: Matched, exclude: Matched, pending: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        descriptor: int | None,
+        names: list[str],
+        subdirectories: set[str],
+        *,
+        include: Matched,
+        exclude: Matched,
+        pending: bool,
+    ) -> None:
         self.path = path
+        self.descriptor = descriptor
         self.prefix = f"{path}/" if path else ""
         self.names = iter(names)
         self.subdirectories = subdirectories
@@ -27,8 +51,8 @@ class _Directory:
         self.pending = pending
 
 
-def walk(root: str, selected: Filter) -> Iterator[Stat]:
-    """Yield what `selected` sends of the directory `root`, which itself is not sent. Blocking; meant for a thread.
+def walk(root: str, selected: Filter) -> Generator[Stat, None, None]:
+    """Yield what `selected` sends of the directory `root`, which itself is not sent. Blocking; meant for a thread. To be closed.
 
     A directory that is not selected comes just before the first selected entry in it. What vanishes meanwhile is skipped. The second name
     of a file that was sent has the first one as its `linkname`. Raises UsageError that names what cannot be read or has a name that is not
@@ -43,8 +67,16 @@ class _Walk:
         self._filter = selected
         self._sent_inodes: dict[tuple[int, int], str] = {}
         self._stack: list[_Directory] = []
+        self._proc = BY_DESCRIPTOR and os.path.isdir(_PROC)
 
-    def run(self) -> Iterator[Stat]:
+    def run(self) -> Generator[Stat, None, None]:
+        try:
+            yield from self._entries()
+        finally:
+            while self._stack:
+                self._leave()
+
+    def _entries(self) -> Iterator[Stat]:
         self._enter("", (), (), pending=False)
         while self._stack:
             directory = self._stack[-1]
@@ -53,7 +85,7 @@ class _Walk:
                 is_dir = name in directory.subdirectories
                 send, descend, include, exclude = self._filter.decide(path, directory.include, directory.exclude)
                 if send:
-                    stat = self._stat(path)
+                    stat = self._stat(path, name, directory)
                     if stat is None:
                         continue
                     yield from self._pending()
@@ -63,47 +95,65 @@ class _Walk:
                     self._enter(path, include, exclude, pending=not send)
                     break
             else:
-                self._stack.pop()
+                self._leave()
+
+    def _leave(self) -> None:
+        descriptor = self._stack.pop().descriptor
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _open(self, path: str) -> int | None:
+        if not BY_DESCRIPTOR:
+            return None
+        if not self._stack:
+            return os.open(self._root, DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
+        return os.open(path.rpartition("/")[2], DIRECTORY, dir_fd=self._stack[-1].descriptor)
 
     def _enter(self, path: str, include: Matched, exclude: Matched, *, pending: bool) -> None:
         names: list[str] = []
         subdirectories: set[str] = set()
+        descriptor: int | None = None
         try:
-            with os.scandir(os.path.join(self._root, path)) as entries:
+            descriptor = self._open(path)
+            with os.scandir(os.path.join(self._root, path) if descriptor is None else descriptor) as entries:
                 for entry in entries:
                     names.append(entry.name)
                     if entry.is_dir(follow_symlinks=False):
                         subdirectories.add(entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            if not path:
-                raise _unreadable(self._root, "no such directory") from None
-            return
-        except PermissionError as exc:
-            if pending:
-                return
-            raise _unreadable(os.path.join(self._root, path), exc.strerror) from exc
         except OSError as exc:
-            raise _unreadable(os.path.join(self._root, path), exc.strerror) from exc
+            if descriptor is not None:
+                os.close(descriptor)
+            if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) and path:  # gone, or a link has been put in its place
+                return
+            if isinstance(exc, PermissionError) and pending:
+                return
+            vanished = isinstance(exc, FileNotFoundError | NotADirectoryError)
+            raise _unreadable(os.path.join(self._root, path), "no such directory" if vanished else exc.strerror) from exc
         names.sort()  # code points sort as UTF-8's bytes do
-        self._stack.append(_Directory(path, names, subdirectories, include=include, exclude=exclude, pending=pending))
+        self._stack.append(_Directory(path, descriptor, names, subdirectories, include=include, exclude=exclude, pending=pending))
 
     def _pending(self) -> Iterator[Stat]:
-        for directory in self._stack:
+        for parent, directory in pairwise(self._stack):
             if directory.pending:
                 directory.pending = False
-                stat = self._stat(directory.path)
+                stat = self._stat(directory.path, directory.path.rpartition("/")[2], parent)
                 if stat is not None:
                     yield stat
 
-    def _stat(self, path: str) -> Stat | None:
+    def _stat(self, path: str, name: str, parent: _Directory) -> Stat | None:
         """Return the entry's Stat, or None when it has vanished."""
         full = f"{self._root}/{path}"
+        above = parent.descriptor
+        place = full if above is None else name
         _check_utf8(path, full, "name")
         try:
-            status = os.lstat(full)
+            status = os.lstat(place, dir_fd=above)
             mode = go_mode(status.st_mode)
-            linkname = os.readlink(full) if mode & MODE_SYMLINK else ""
+            linkname = os.readlink(place, dir_fd=above) if mode & MODE_SYMLINK else ""
             xattrs = read_xattrs(full)
+            if xattrs and self._proc:
+                # Few files have any, and this way to them costs more: no link can lead away from it.
+                xattrs = read_xattrs(f"{_PROC}/{above}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:

@@ -11,6 +11,7 @@ from typing import Final
 from kubectl_build.errors import ContextChanged, UsageError
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.stat import Stat
+from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
 from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError, prefix
 
 CHUNK: Final = 256 << 10
@@ -34,6 +35,8 @@ class FileReader:
         self._times = array("q")
         self._queue: deque[tuple[int, str]] = deque()
         self._file: _OpenFile | None = None
+        self._folder = ""
+        self._descriptor: int | None = None  # of the directory `_folder`, which the next file is mostly in, too
         self.files_sent = 0
         self.bytes_sent = 0
 
@@ -83,30 +86,55 @@ class FileReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._close_folder()
+
+    def _close_folder(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _open(self, file_id: int, path: str) -> _OpenFile:
-        return _OpenFile(file_id, f"{self._root}/{path}", self._sizes[file_id], self._times[file_id])
+        full = f"{self._root}/{path}"
+        place: tuple[str, int | None] = (full, None)
+        if BY_DESCRIPTOR:
+            folder, _, name = path.rpartition("/")
+            try:
+                place = name, self._enter(folder)
+            except OSError as exc:
+                raise _not_opened(full, exc) from exc
+        return _OpenFile(file_id, full, place, self._sizes[file_id], self._times[file_id])
+
+    def _enter(self, folder: str) -> int:
+        """Open a directory below the root, element by element, and follow nothing: a link may be in the place of what was announced."""
+        if self._descriptor is None or folder != self._folder:
+            self._close_folder()
+            current = os.open(self._root, DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
+            for element in folder.split("/") if folder else ():
+                try:
+                    inner = os.open(element, DIRECTORY, dir_fd=current)
+                finally:
+                    os.close(current)
+                current = inner
+            self._folder, self._descriptor = folder, current
+        return self._descriptor
 
 
 class _OpenFile:
     """One file while it is sent. It must have the announced size and time when it is opened, and still have them when it has been read."""
 
-    def __init__(self, file_id: int, path: str, size: int, mod_time: int) -> None:
+    def __init__(self, file_id: int, path: str, place: tuple[str, int | None], size: int, mod_time: int) -> None:
+        """`path` is what messages call it, `place` where it is: a name and the descriptor of its directory."""
         self.id = file_id
         self._path = path
         self._left = size
         self._announced = (size, mod_time)
         self._descriptor: int | None = None
         try:
-            self._descriptor = os.open(path, _FLAGS)
+            self._descriptor = os.open(place[0], _FLAGS, dir_fd=place[1])
         except OSError as exc:
             if exc.errno == errno.ENXIO:  # a socket, which is sent as an empty file
                 return
-            if exc.errno in (errno.ENOENT, errno.ENOTDIR):
-                raise _changed(path, "was removed") from exc
-            if exc.errno == errno.ELOOP:
-                raise _changed(path, "became a symbolic link") from exc
-            raise _unreadable(path, exc) from exc
+            raise _not_opened(path, exc) from exc
         try:
             self._check(self._descriptor)
         except BaseException:
@@ -137,6 +165,14 @@ class _OpenFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _not_opened(path: str, exc: OSError) -> ContextChanged | UsageError:
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return _changed(path, "was removed")
+    if exc.errno == errno.ELOOP:
+        return _changed(path, "became a symbolic link")
+    return _unreadable(path, exc)
 
 
 def _changed(path: str, how: str) -> ContextChanged:

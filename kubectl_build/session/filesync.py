@@ -54,7 +54,7 @@ class FileSync:
         try:
             await transfer.run()
         finally:
-            transfer.reader.close()
+            transfer.close()
             self.files_sent += transfer.reader.files_sent
             self.bytes_sent += transfer.reader.bytes_sent
 
@@ -80,6 +80,11 @@ class _Transfer:
         self._stream = stream
         self._requested = asyncio.Event()
         self.reader = FileReader(root)
+
+    def close(self) -> None:
+        """Release what is open."""
+        self._entries.close()
+        self.reader.close()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
