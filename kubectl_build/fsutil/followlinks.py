@@ -39,6 +39,14 @@ class _Resolver:
         self.resolved: set[str] = set()
 
     def add(self, path: str) -> None:
+        """Resolve `path`, and what its links lead to, however many follow each other."""
+        pending = [path]
+        while pending:
+            # In the order in which they are met, each to its end: what is resolved already is not looked at again.
+            pending[:0] = self._resolve(pending.pop(0))
+
+    def _resolve(self, path: str) -> list[str]:
+        """Note the path, or the first link on it; return where that leads."""
         rest = join("/", path)[1:] or "."  # nothing leads out of the root
         current = "."
         while True:
@@ -46,15 +54,13 @@ class _Resolver:
             current = join(current, element)
             targets = self._targets(current)
             if (not rest or targets) and current in self.resolved:
-                return
+                return []
             if targets:
                 self.resolved.add(current)
-                for target in targets:
-                    self.add(join(target, rest))
-                return
+                return [join(target, rest) for target in targets]
             if not rest:
                 self.resolved.add(current)
-                return
+                return []
 
     def _targets(self, path: str) -> list[str]:
         """Return where the links that `path` names point to; several when its last element has wildcards."""
