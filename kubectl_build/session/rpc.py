@@ -26,6 +26,9 @@ MAX_MESSAGE: Final = 16 << 20
 
 PREFIX: Final = 5
 
+_LONGEST_WORDS: Final = 8 << 10
+"""Characters of a status message that are sent: it may quote what the daemon said, and headers have a limit."""
+
 Metadata = Mapping[str, Sequence[str]]
 """A call's headers: lower-case names, values in order. Bytes that are not UTF-8 are surrogate-escaped."""
 
@@ -128,7 +131,7 @@ def response_headers() -> list[tuple[str, str]]:
 def trailers(code: int, message: str) -> list[tuple[str, str]]:
     """The headers with which every answer ends; `message` is percent-encoded as gRPC wants it."""
     result = [("grpc-status", str(code))]
-    if message := message.strip():  # blanks at its ends would break HTTP/2
+    if message := message[:_LONGEST_WORDS].strip(" "):  # blanks at its ends would break HTTP/2
         escaped = urllib.parse.quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="surrogateescape")
         result.append(("grpc-message", escaped))
     return result
