@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -145,9 +145,14 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
             return await fetch_dockerfile(link.client, session, request.dockerfile.url, emit=emit)
 
     data = await Retries(pools=pools, limit=request.retries, emit=emit).on_link(pool, fetch)
-    with tempfile.TemporaryDirectory(prefix="kubectl-build-") as directory:
-        (Path(directory) / "Dockerfile").write_bytes(data)
-        yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=Path(directory), separate=True))
+    with ExitStack() as stack:
+        try:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kubectl-build-")))
+            (directory / "Dockerfile").write_bytes(data)
+        except OSError as error:
+            what = f"the Dockerfile of {request.dockerfile.url} cannot be kept: {(error.strerror or str(error)).lower()}"
+            raise UsageError(what, hint="TMPDIR names another directory for temporary files") from error
+        yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=directory, separate=True))
 
 
 def _token_fetcher(request: BuildRequest, pools: Pools) -> TokenFetcher:

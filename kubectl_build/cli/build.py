@@ -194,7 +194,8 @@ def _with_steps(request: BuildRequest, flags: BuildFlags) -> BuildRequest:
 def _with_outputs(request: BuildRequest, flags: BuildFlags) -> BuildRequest:
     outputs = tuple(parse_output(text) for text in flags.output if text)
     outputs = with_push(outputs) if flags.push else outputs
-    check_outputs(outputs, request.tags, request.platforms)
+    if request.call is None:
+        check_outputs(outputs, request.tags, request.platforms)
     _, allow_delete = parse_entitlements(flags.allow)
     check_destinations(outputs, allow_delete=allow_delete, stdout_is_terminal=sys.stdout.isatty())
     return replace(request, outputs=outputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -124,6 +125,9 @@ def _from_directory(path: str, file: str | None, stdin: io.BufferedIOBase | None
         dockerfile = _from_stream(b"", stdin, private)
     elif file is not None and is_http(file):
         dockerfile = Dockerfile(url=file, shown=file)
+    elif file and _is_pipe(file):
+        with open(file, "rb") as pipe:
+            dockerfile = _from_stream(b"", pipe, private, shown=file)
     else:
         dockerfile = _found(context / "Dockerfile" if not file else Path(file), named=bool(file))
     return Inputs(context=LocalContext(context), dockerfile=dockerfile, own=True)
@@ -161,14 +165,22 @@ def _inside(file: str | None) -> Dockerfile:
     return Dockerfile(name=file or "Dockerfile", shown=file or "Dockerfile")
 
 
-def _from_stream(head: bytes, stream: io.BufferedIOBase | None, private: PrivateDirectory) -> Dockerfile:
+def _from_stream(head: bytes, stream: io.BufferedIOBase | None, private: PrivateDirectory, *, shown: str = "stdin") -> Dockerfile:
     assert stream is not None
     head = head or archive.read_head(stream)
     if not head:
-        raise UsageError("stdin is empty: no Dockerfile came", hint="for example: kubectl build -f - . < Dockerfile")
+        raise UsageError(f"{shown} is empty: no Dockerfile came", hint="for example: kubectl build -f - . < Dockerfile")
     directory = private.make("dockerfile")
     archive.spool(head, stream, directory / "Dockerfile")
-    return Dockerfile(directory=directory, separate=True, shown="stdin")
+    return Dockerfile(directory=directory, separate=True, shown=shown)
+
+
+def _is_pipe(file: str) -> bool:
+    """Whether this can be read but once, such as a shell's <(command)."""
+    try:
+        return stat.S_ISFIFO(os.stat(file).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _found(file: Path, *, named: bool) -> Dockerfile:

@@ -88,6 +88,7 @@ def check_outputs(outputs: Iterable[Output], tags: tuple[Reference, ...], platfo
     """Raise UsageError for outputs that contradict each other or the request, or that lack a name. Looks at no file."""
     if sum(output.dest == "-" for output in outputs) > 1:
         raise UsageError("multiple outputs configured to write to stdout", hint="give all but one of them dest=FILE")
+    _check_places(outputs)
     for output in outputs:
         if output.pushes and not tags and not output.attrs.get("name"):
             raise UsageError(
@@ -100,6 +101,18 @@ def check_outputs(outputs: Iterable[Output], tags: tuple[Reference, ...], platfo
                 "docker exporter does not support exporting manifest lists: it holds one platform, and several are asked for",
                 hint="use type=oci",
             )
+
+
+def _check_places(outputs: Iterable[Output]) -> None:
+    """Two outputs in one place would overwrite each other, or mix their trees."""
+    seen: set[str] = set()
+    for output in outputs:
+        if output.dest is None or output.dest == "-":
+            continue
+        place = os.path.abspath(output.dest)
+        if place in seen:
+            raise UsageError(f'two outputs have the destination "{output.dest}"', hint="give each a dest of its own")
+        seen.add(place)
 
 
 def _check_names(output: Output, tags: tuple[Reference, ...]) -> None:

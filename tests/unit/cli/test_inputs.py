@@ -303,3 +303,12 @@ def test_layout_is_a_named_context_too(context: Path) -> None:
 
     assert isinstance(layout, LayoutContext)
     assert (layout.path, layout.digest) == (Path(), digest)
+
+
+def test_dockerfile_in_a_pipe_is_read_once_and_kept(context: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"printf 'FROM scratch\\n' > {pipe}"]), open_inputs(".", str(pipe), {}) as inputs:
+        assert inputs.dockerfile.directory is not None
+        assert (inputs.dockerfile.directory / "Dockerfile").read_text() == "FROM scratch\n"
+        assert (inputs.dockerfile.separate, inputs.dockerfile.shown) == (True, str(pipe))
