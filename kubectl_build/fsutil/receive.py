@@ -23,6 +23,15 @@ _DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
+_LONGEST_PATH: Final = 4095
+"""Characters of a path that any program can use, Linux's PATH_MAX."""
+
+_DEEPEST: Final = 256
+"""Directories in each other. With some thousand neither this program nor others can remove them again."""
+
+_LONGEST_SHOWN: Final = 200
+
+
 class Receiver:
     """One transfer. All methods block and are for one thread at a time. `complete` says that all entries and all contents have come."""
 
@@ -165,6 +174,10 @@ class Receiver:
             yield
         except OSError as exc:
             raise _failed(f"{self._target}/{path}", exc) from exc
+        except RecursionError as exc:
+            raise UsageError(f'output "{self._target}/{path}" cannot be written: what is in its place is too deep to be removed') from exc
+        except (OverflowError, ValueError) as exc:
+            raise ProtocolError(f"the builder sent {_shown(path)} with metadata that no file can have: {exc}") from exc
 
 
 def remove_others(target: str, kept: Set[str]) -> None:
@@ -182,6 +195,8 @@ def remove_others(target: str, kept: Set[str]) -> None:
                 _remove(descriptor, others)
     except OSError as exc:
         raise _failed(target if exc.filename is None else f"{target}: {exc.filename}", exc) from exc
+    except RecursionError as exc:
+        raise UsageError(f'output "{target}" cannot be written: what is there is too deep to be removed') from exc
 
 
 def _remove(parent: int, names: Iterable[str]) -> None:
@@ -249,22 +264,30 @@ class EntryOrder:
         path = stat.path
         directory, _, name = path.rpartition("/")
         if not path or path.startswith("/") or "\0" in path or any(element in ("", ".", "..") for element in path.split("/")):
-            raise ProtocolError(f"the builder sent an output with the path {path!r}, which is refused")
+            raise ProtocolError(f"the builder sent an output with the path {_shown(path)}, which is refused")
+        if len(path) > _LONGEST_PATH or path.count("/") >= _DEEPEST:
+            raise ProtocolError(f"the builder sent an output with the path {_shown(path)}, which is too long or too deep for this machine")
         while len(self._parents) > 1 and self._parents[-1][0] != directory:
             self._parents.pop()
         parent, last = self._parents[-1]
         if parent != directory or os.fsencode(name) <= last:
-            raise ProtocolError(f"the builder sent an output with the path {path!r} out of its order, which is refused")
+            raise ProtocolError(f"the builder sent an output with the path {_shown(path)} out of its order, which is refused")
         self._parents[-1] = (parent, os.fsencode(name))
         if stat.is_dir:
             self._parents.append((path, b""))
         elif stat.mode & MODE_SYMLINK:
             if not stat.linkname or "\0" in stat.linkname:
-                raise ProtocolError(f"the builder sent the symbolic link {path!r} without a target, which is refused")
+                raise ProtocolError(f"the builder sent the symbolic link {_shown(path)} without a target, which is refused")
         elif not stat.linkname:
             self._files.add(path)
         elif stat.linkname not in self._files:
-            raise ProtocolError(f"the builder sent {path!r} as a link to {stat.linkname!r}, which it had not sent; it is refused")
+            raise ProtocolError(
+                f"the builder sent {_shown(path)} as a link to {_shown(stat.linkname)}, which it had not sent; it is refused"
+            )
+
+
+def _shown(path: str) -> str:
+    return repr(path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}...")
 
 
 def _make_directory(parent: int, name: str) -> None:
@@ -291,7 +314,7 @@ def _make_special(parent: int, name: str, stat: Stat) -> None:
         kind = st.S_IFCHR if stat.mode & MODE_CHAR_DEVICE else st.S_IFBLK
         os.mknod(name, kind | unix_permissions(stat.mode), os.makedev(stat.devmajor, stat.devminor), dir_fd=parent)
     else:
-        raise ProtocolError(f"the builder sent {stat.path!r} with the unknown mode {stat.mode:#o}")
+        raise ProtocolError(f"the builder sent {_shown(stat.path)} with the unknown mode {stat.mode:#o}")
     if not stat.mode & MODE_SYMLINK:
         os.chmod(name, unix_permissions(stat.mode), dir_fd=parent)
     os.utime(name, ns=(stat.mod_time, stat.mod_time), dir_fd=parent, follow_symlinks=False)
@@ -300,7 +323,7 @@ def _make_special(parent: int, name: str, stat: Stat) -> None:
 def _set_metadata(descriptor: int, stat: Stat) -> None:
     if stat.xattrs and hasattr(os, "setxattr"):
         for name, value in stat.xattrs.items():
-            with contextlib.suppress(OSError):  # most names are for root alone, or for other file systems
+            with contextlib.suppress(OSError, ValueError):  # most names are for root alone, or for other file systems
                 os.setxattr(descriptor, name, value)
     os.fchmod(descriptor, unix_permissions(stat.mode))
     os.utime(descriptor, ns=(stat.mod_time, stat.mod_time))
