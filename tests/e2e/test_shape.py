@@ -272,7 +272,7 @@ def test_pod_template_is_merged_over_the_pod_and_the_builder_works(
         """
 metadata: {annotations: {from: template}}
 spec:
-  hostname: chosen
+  hostAliases: [{ip: 192.0.2.1, hostnames: [chosen.example]}]
   containers:
     - name: buildkitd
       env: [{name: NO_PROXY, valueFrom: {secretKeyRef: {name: proxy, key: hosts}}}]
@@ -284,8 +284,11 @@ spec:
 
     pod = only_pod(namespace, name)
     assert pod["metadata"]["annotations"]["from"] == "template"
-    assert in_pod(namespace, pod["metadata"]["name"], "sh", "-c", "hostname; cat /extra/file; echo; echo $NO_PROXY").split() == [
-        "chosen",
+    assert in_pod(
+        namespace, pod["metadata"]["name"], "sh", "-c", "tail -n 1 /etc/hosts; cat /extra/file; echo; echo $NO_PROXY"
+    ).split() == [
+        "192.0.2.1",
+        "chosen.example",
         "content",
         ".example",
     ]
