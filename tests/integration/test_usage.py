@@ -61,7 +61,8 @@ async def test_usage_has_what_was_built(client: BuildkitClient) -> None:
 async def test_every_filter_that_is_taken_is_understood_by_the_daemon(client: BuildkitClient, texts: list[str]) -> None:
     every = await disk_usage(client, UsageFilter())
     found = await disk_usage(client, parse_filters(texts))
-    assert {record.id for record in found} <= {record.id for record in every}
+    later = await disk_usage(client, UsageFilter())  # the daemon may still be tidying up after the build
+    assert {record.id for record in found} <= {record.id for record in (*every, *later)}
 
 
 async def test_filters_by_type_and_by_being_mutable_choose_what_they_say(client: BuildkitClient) -> None:
@@ -72,12 +73,14 @@ async def test_filters_by_type_and_by_being_mutable_choose_what_they_say(client:
 
 async def test_filter_that_the_daemon_does_not_understand_is_the_users_error(client: BuildkitClient) -> None:
     with pytest.raises(UsageError, match="does not understand"):
-        await disk_usage(client, UsageFilter(expression="id~=("))
+        await disk_usage(client, UsageFilter(expression="=="))
 
 
 async def test_prune_by_filter_takes_that_and_leaves_the_rest(client: BuildkitClient) -> None:
-    gone = await prune(client, "v0.31.2", PruneOrder(filter=parse_filters(["type=source.local"])))
-    assert {record.type for record in gone} == {"source.local"}
+    wanted = parse_filters(["type=source.local"])
+    sources = {record.id for record in await disk_usage(client, wanted)}
+    gone = await prune(client, "v0.31.2", PruneOrder(filter=wanted))
+    assert sources == {record.id for record in gone}
     left = {record.type for record in await disk_usage(client, UsageFilter())}
     assert "source.local" not in left
     assert "regular" in left
