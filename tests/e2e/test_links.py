@@ -171,7 +171,7 @@ def test_links_pod_that_is_deleted_finishes_its_build_first(bench: Bench) -> Non
 
 def test_links_stream_that_is_cut_is_replaced_and_the_build_begun_again(bench: Bench) -> None:
     client = bench.running(sleep=8)
-    bench.namespace.kubectl("exec", POD, "--", "sh", "-c", "kill -9 $(pgrep -f '^buildctl dial-stdio')").ok()
+    os.kill(process_of(bench, "buildctl", "dial-stdio"), signal.SIGKILL)
 
     client.says("trying again (2 of 3)", SECONDS)
     client.ends(0)
@@ -179,7 +179,7 @@ def test_links_stream_that_is_cut_is_replaced_and_the_build_begun_again(bench: B
 
 def test_links_daemon_that_freezes_is_told_in_time_and_met_again(bench: Bench) -> None:
     client = bench.running(sleep=5)
-    with frozen(daemon_pid(bench)):
+    with frozen(process_of(bench, "buildkitd")):
         client.says("trying again (2 of 3)", SECONDS + 8)
 
     said = client.ends(0)
@@ -200,7 +200,7 @@ def test_links_builder_that_is_not_ready_in_time_is_told_and_removed(
     make_namespace: Callable[[str], Namespace], context: Callable[..., Path]
 ) -> None:
     namespace = make_namespace("late")
-    values = {"nodeSelector": {"nowhere": "to-be-found"}}
+    values = {"schedulerName": "nobody"}
     metadata = {"name": "kubectl-build-defaults"}
     namespace.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"builder.yaml": json.dumps(values)}})
 
@@ -231,19 +231,19 @@ def test_links_client_that_is_ended_leaves_nothing_running(bench: Bench, number:
     bench.nothing_runs()
 
 
-def daemon_pid(bench: Bench) -> int:
-    """The process of the pod's buildkitd on this machine, which is the cluster's node too."""
+def process_of(bench: Bench, *command: str) -> int:
+    """A process of the pod whose command line begins with `command`, by its number on this machine, which is the cluster's node too."""
     uid = bench.namespace.kubectl("get", "pod", POD, "-o", "jsonpath={.metadata.uid}").ok().stdout
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            command, group = (entry / "cmdline").read_bytes().split(b"\0"), (entry / "cgroup").read_text()
+            words, group = (entry / "cmdline").read_text().split("\0"), (entry / "cgroup").read_text()
         except OSError:
             continue
-        if command[0].endswith(b"buildkitd") and uid.replace("-", "_") in group.replace("-", "_"):
+        if uid.replace("-", "_") in group.replace("-", "_") and [Path(words[0]).name, *words[1:]][: len(command)] == list(command):
             return int(entry.name)
-    pytest.fail(f"no buildkitd of pod {uid}")
+    pytest.fail(f"no {' '.join(command)} in pod {uid}")
 
 
 @contextmanager
