@@ -173,10 +173,14 @@ class BuilderNotReady(ClusterError):
 
 
 class ConnectionLost(KubectlBuildError):
-    """A connection to a builder, or the pod behind it, went away while it was needed."""
+    """A connection to a builder, or the pod behind it, went away while it was needed.
+
+    `silent` tells that nothing broke: there was no answer for too long, and nobody else will know more.
+    """
 
     exit_code = 5
     transient = True
+    silent = False
 
 
 class DialError(ConnectionLost):
@@ -238,4 +242,6 @@ def ungrouped() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        raise most_telling(group) from group
+        error = most_telling(group)
+        # Its own cause says more than the group that it was in: which right was missing, for one.
+        raise error from error.__cause__ or group

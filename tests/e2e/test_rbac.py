@@ -21,7 +21,7 @@ SECONDS = 15.0
 """How long an answer may take."""
 PLAIN = "FROM scratch\nCOPY Dockerfile /\n"
 BOTH = "--platform=linux/amd64,linux/arm64"
-NOWHERE = ("--platform=linux/amd64", "--node-selector=e2e/no-such-node=true")
+NOWHERE = ("--platform=linux/amd64", "--scheduler-name=e2e-nobody")
 """A builder whose pods are never scheduled, so that it takes nothing from others."""
 
 MINIMUM = frozenset({"list pods", "get pods/exec", "create pods/exec"})
@@ -102,7 +102,7 @@ BUILDING = {
 }
 
 CREATING = {
-    "get configmaps": refusal(CREATE),
+    "get configmaps": refusal(BUILD),
     "create configmaps": refusal(CREATE),
     "get secrets": refusal(CREATE),
     "create secrets": refusal(CREATE),

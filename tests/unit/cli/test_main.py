@@ -150,6 +150,16 @@ def test_error_of_a_group_is_told_rather_than_the_lost_connection_beside_it() ->
         raise ExceptionGroup("several", [ConnectionLost("gone"), ExceptionGroup("inner", [RegistryError("refused")])])
 
 
+def test_error_out_of_a_group_keeps_its_own_cause() -> None:
+    cause = ValueError("the right that was missing")
+    error = KubectlBuildError("told")
+    error.__cause__ = cause
+    with pytest.raises(KubectlBuildError) as caught, ungrouped():
+        raise ExceptionGroup("of tasks", [error])
+
+    assert caught.value.__cause__ is cause
+
+
 def test_every_error_class_has_a_documented_exit_code() -> None:
     def classes(root: type[KubectlBuildError]) -> list[type[KubectlBuildError]]:
         return [root, *(found for child in root.__subclasses__() for found in classes(child))]
