@@ -78,15 +78,16 @@ async def _dialed(dial: Dialer) -> AsyncIterator[BuildkitClient]:
 async def guarded(kube: KubeClient, pod: PodInfo) -> AsyncIterator[None]:
     """Watch `pod` while the body runs: when the pod is lost, the body is cancelled and ConnectionLost says why.
 
-    A connection that breaks in the body is given a few seconds for the pod's own reason to show.
+    A connection that breaks in the body is given a few seconds for the pod's own reason to show; one that is merely silent is not.
     """
     with ungrouped():
         async with asyncio.TaskGroup() as group:
             guard = group.create_task(guard_pod(kube, pod), name=f"guard {pod.name}")
             try:
                 yield
-            except ConnectionLost:
-                await asyncio.wait({guard}, timeout=_REASON_SECONDS)
+            except ConnectionLost as error:
+                if not error.silent:
+                    await asyncio.wait({guard}, timeout=_REASON_SECONDS)
                 raise
             finally:
                 guard.cancel()

@@ -22,7 +22,7 @@ CLUSTER_AUTOSCALER = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 _AFTER = 3.0
 """A build that is over by then has cost no request. What an autoscaler takes before that is built again soon."""
-_END_SECONDS = 3.0
+_END_SECONDS = 2.0
 
 
 @asynccontextmanager

@@ -137,10 +137,12 @@ class _Server:
                 raise ConnectionLost(f"this program or machine was stopped for {stopped:.0f} s, and the builder has given it up")
             if self._health_asked == self._health_answered:
                 self._silence += min(loop.time() - before, 2 * _TICK)
-        raise ConnectionLost(
+        lost = ConnectionLost(
             f"the builder has not asked for this client's health for {limit:g} s, although it does so every 5 s",
             hint="the network or the builder's pod may be gone; run the same command again: finished steps are cached",
         )
+        lost.silent = True
+        raise lost
 
     def call_started(self, stream_id: int, stream: ServerStream) -> None:
         """Callbacks.call_started."""

@@ -187,6 +187,14 @@ def test_links_daemon_that_freezes_is_told_in_time_and_met_again(bench: Bench) -
     assert "has not asked for this client's health for 15 s" in said
 
 
+def test_links_client_that_is_ended_while_the_daemon_is_frozen_leaves_in_time(bench: Bench) -> None:
+    client = bench.running(sleep=90)
+    with frozen(process_of(bench, "buildkitd")):
+        client.process.send_signal(signal.SIGINT)
+        client.ends(130, SECONDS)
+    bench.nothing_runs()
+
+
 def test_links_build_over_its_timeout_is_stopped_and_says_what_it_did(bench: Bench) -> None:
     client = bench.running("--timeout=20s", sleep=90)
 
