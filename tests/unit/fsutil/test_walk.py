@@ -32,7 +32,7 @@ def _ordinary_user() -> Iterator[None]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
+    for directory in (tmp_path, *list(tmp_path.parents)[:3]):  # pytest makes them for itself alone, one more for each worker
         directory.chmod(0o755)
     (tmp_path / "closed").mkdir()
     (tmp_path / "closed" / "x").touch()
