@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kubectl_build.builder.amounts import parse_quantity
 from kubectl_build.builder.spec import DEFAULT_IMAGE
 from kubectl_build.builder.volume import VOLUME
-from kubectl_build.doctor.finding import Finding, note, ok, problem
+from kubectl_build.doctor.finding import Finding, command_of, note, ok, problem
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.doctor.vitals import Beside, Vitals
 from kubectl_build.model.json import JsonObject
@@ -47,8 +47,7 @@ async def check_daemons(patient: Patient) -> list[Finding]:
 
 def _silent(reply: Reply[Vitals], patient: Patient) -> Finding:
     assert reply.error is not None, "only those without an answer come here"
-    hint = reply.error.hint or (f"kubectl logs {reply.member.name} -c buildkitd" if patient.kube is not None else "")
-    command = hint if hint.startswith("kubectl") else f"kubectl logs {reply.member.name} -c buildkitd" if patient.kube is not None else ""
+    command = command_of(reply.error.hint) or (f"kubectl logs {reply.member.name} -c buildkitd" if patient.kube is not None else "")
     return problem(f"the daemon of {reply.member.name} cannot be used: {reply.error.message}", "builds that are sent there fail", command)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.access import check_api, check_context, check_proxies
 from kubectl_build.doctor.daemons import check_clocks, check_daemons, check_disks, check_emulators
-from kubectl_build.doctor.finding import Finding, Level, note
+from kubectl_build.doctor.finding import Finding, Level, command_of, note
 from kubectl_build.doctor.namespace import check_namespace
 from kubectl_build.doctor.nodes import check_nodes
 from kubectl_build.doctor.patient import Patient
@@ -86,9 +86,8 @@ def _told(found: Mapping[str, tuple[Finding, ...] | KubectlBuildError]) -> dict[
             continue
         alike = [other for other, error in failed.items() if error.message == outcome.message]
         if name == alike[0]:
-            command = outcome.hint if outcome.hint and outcome.hint.startswith("kubectl ") else ""
             words = f"not examined: {', '.join(alike)}: {outcome.message}"
-            told[name] = (note(words, "what would have been found is not known", command),)
+            told[name] = (note(words, "what would have been found is not known", command_of(outcome.hint)),)
     return told
 
 

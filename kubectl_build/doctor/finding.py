@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+_COMMAND = re.compile(r"(?:^|[:;] )(kubectl [^;]*)$")
 
 
 class Level(StrEnum):
@@ -37,3 +40,9 @@ def note(what: str, consequence: str = "", command: str = "") -> Finding:
 def problem(what: str, consequence: str, command: str = "") -> Finding:
     """Something that prevents building."""
     return Finding(level=Level.PROBLEM, what=what, consequence=consequence, command=command)
+
+
+def command_of(hint: str | None) -> str:
+    """The command that an error's hint is or ends with, "" when it has none: `see: kubectl get nodes`."""
+    found = _COMMAND.search(hint or "")
+    return found.group(1) if found else ""

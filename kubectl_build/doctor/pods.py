@@ -6,7 +6,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.explain import PoolView, explain_pool
 from kubectl_build.builder.state import Builder, Pool
 from kubectl_build.cluster.resources import EVENTS, STATEFULSETS, Resource
-from kubectl_build.doctor.finding import Finding, note, ok, problem
+from kubectl_build.doctor.finding import Finding, command_of, note, ok, problem
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.errors import Forbidden
 from kubectl_build.model.json import JsonObject
@@ -68,7 +68,7 @@ async def _pool_finding(patient: Patient, builder: Builder, pool: Pool, pods: li
     return problem(
         f"pool {pool.architecture} has no pod that is ready: {diagnosis.text}",
         f"builds that need {pool.architecture} wait for it" if diagnosis.patience is None else f"builds that need {pool.architecture} fail",
-        diagnosis.hint or f"kubectl describe pods -n {builder.namespace} -l {names.selector(builder.name, pool.architecture)}",
+        command_of(diagnosis.hint) or f"kubectl describe pods -n {builder.namespace} -l {names.selector(builder.name, pool.architecture)}",
     )
 
 

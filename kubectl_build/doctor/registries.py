@@ -11,7 +11,7 @@ from kubectl_build.builder.spec import RegistrySettings, registry_trust
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.daemons import address, registry_dial
 from kubectl_build.deadlines import deadlines
-from kubectl_build.doctor.finding import Finding, note, ok, problem
+from kubectl_build.doctor.finding import Finding, Level, note, ok, problem
 from kubectl_build.doctor.logins import Login, find_login
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.errors import KubectlBuildError, RegistryError, UsageError
@@ -74,12 +74,14 @@ async def _look(patient: Patient, image: Reference) -> list[Finding]:
     settings, dial, why = await _way(patient)
     here, there = await asyncio.gather(_see(image, login, settings, None), _see(image, login, settings, dial) if dial else _unseen(why))
     if dial is not None:
-        found += [_judged(image, login, there, patient, "from the builder's pod"), *_from_here(image, here, there)]
+        judged = _judged(image, login, there, patient, "from the builder's pod")
+        found += [_excused(judged, login, patient), *_from_here(image, here, there)]
     else:
         found.append(note(why, "registries are reached from where the daemon is; only this machine was tried"))
         judged = _judged(image, login, here, patient, "from this machine")
         # What this machine cannot reach the daemon may.
-        found.append(judged if here.answered or here.refused else note(judged.what, "", judged.command))
+        blamed = here.answered or here.refused
+        found.append(_excused(judged, login, patient) if blamed else note(judged.what, judged.consequence, judged.command))
     seen = there if there.image is not None else here
     if seen.image is not None:
         found += await _platform_findings(patient, image, seen.platforms)
@@ -149,11 +151,15 @@ def _judged(image: Reference, login: Login, seen: Seen, patient: Patient, where:
     if seen.refused:
         words = f"registry {host} refuses {login.words}: {seen.error.message}"
         return problem(words, f"builds cannot pull from {host} or push to it", _login_command(login, patient, host))
-    command = seen.error.hint if seen.error.hint and seen.error.hint.startswith("kubectl") else _reach_command(patient)
-    consequence = f"builds cannot pull from {host} or push to it"
-    if seen.error.hint and command != seen.error.hint:
-        consequence += f"; {seen.error.hint}"
-    return problem(f"registry {host} cannot be used {where}: {seen.error.message}", consequence, command)
+    consequence = f"builds cannot pull from {host} or push to it" + (f"; {seen.error.hint}" if seen.error.hint else "")
+    return problem(f"registry {host} cannot be used {where}: {seen.error.message}", consequence, _reach_command(patient))
+
+
+def _excused(judged: Finding, login: Login, patient: Patient) -> Finding:
+    """The last build may have been given a login that is not known here."""
+    if judged.level is not Level.PROBLEM or login.credentials is not None or patient.image is not None:
+        return judged
+    return note(judged.what, f"{judged.consequence} unless they are given a login by --registry-secret", judged.command)
 
 
 def _login_command(login: Login, patient: Patient, host: str) -> str:

@@ -18,7 +18,7 @@ from kubectl_build.cluster.client import NAMESPACES, NODES, PODS, SECRETS, STATE
 from kubectl_build.doctor import examine as examination
 from kubectl_build.doctor.access import clock_findings
 from kubectl_build.doctor.examine import examine, prevents_building
-from kubectl_build.doctor.finding import Finding, Level, ok
+from kubectl_build.doctor.finding import Finding, Level, command_of, ok
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.doctor.rights import RIGHTS, Need
 from kubectl_build.doctor.vitals import read_beside
@@ -267,6 +267,21 @@ def test_what_a_pod_prints_is_read_whatever_is_missing() -> None:
     assert (found.skew, found.disk, found.emulators, found.has_nc) == (0.0, (102400, 101376), ("arm64",), True)
 
 
+@pytest.mark.parametrize(
+    ("hint", "command"),
+    [
+        (None, ""),
+        ("check the proxy", ""),
+        ("kubectl get nodes -L a", "kubectl get nodes -L a"),
+        ("see: kubectl buildkit ls", "kubectl buildkit ls"),
+        ("check the name; kubectl describe pod x", "kubectl describe pod x"),
+        ("give it in kubectl buildkit create --config FILE, or otherwise", ""),
+    ],
+)
+def test_command_of_a_hint_is_what_can_be_typed(hint: str | None, command: str) -> None:
+    assert command_of(hint) == command
+
+
 def index(*platforms: str) -> bytes:
     """An index of images for these platforms."""
     entries = []
@@ -334,6 +349,16 @@ async def test_images_of_the_last_build_are_looked_at_when_none_is_named(ward: W
         await daemon(images=f"{registry.host}/last:latest")
         found = (await ward.examined())["registries"]
     assert found[-1].what.endswith("every node runs it")
+
+
+async def test_login_that_only_the_last_build_knew_is_a_note(ward: Ward, daemon: MakeDaemon) -> None:
+    async with serve(FakeRegistry(auth="basic")) as registry:
+        await daemon(images=f"{registry.host}/last:latest")
+        found = await ward.examined()
+        assert problems(found) == []
+        assert "refuses no login" in only(found["registries"], Level.NOTE).what
+        named = await ward.examined(image=f"{registry.host}/last")
+        assert only(named["registries"], Level.PROBLEM).command.startswith("kubectl create secret docker-registry buildkit ")
 
 
 async def test_secret_that_is_named_and_missing_is_a_problem(ward: Ward) -> None:
