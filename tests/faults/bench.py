@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import shutil
 import subprocess
@@ -179,24 +178,29 @@ class Bench:
         until(f"pod {name} ready", is_ready, 90)
 
     def leases(self) -> list[str]:
-        found = self.kubectl("get", "leases", "-l", MANAGED, "-o", "name").ok().stdout
+        found = self.kubectl("get", "leases", "-l", MANAGED, "-o", "jsonpath={.items[*].metadata.name}").ok().stdout
         return found.split()
 
     def active(self, pod: str = POD) -> list[str]:
         """The builds that the daemon runs."""
         return [str(record["Ref"]) for record in self.namespace.history(pod) if not record.get("CompletedAt")]
 
-    def daemon(self, name: str = POD) -> int:
-        """The process of a pod's buildkitd on this machine, which is the cluster's node too."""
-        uid = self.pod(name)["metadata"]["uid"].replace("-", "_")
+    def daemon(self, pod: str = POD) -> int:
+        """The process of a pod's buildkitd."""
+        return self.process("buildkitd", pod=pod)
+
+    def process(self, program: str, *arguments: str, pod: str = POD) -> int:
+        """A process of a pod, on this machine, which is the cluster's node too."""
+        uid = self.pod(pod)["metadata"]["uid"].replace("-", "_")
         for entry in Path("/proc").iterdir():
             try:
                 command, group = (entry / "cmdline").read_bytes().split(b"\0"), (entry / "cgroup").read_text()
             except OSError:
                 continue
-            if command[0].endswith(b"buildkitd") and uid in group.replace("-", "_"):
+            wanted = [argument.encode() for argument in arguments]
+            if command[0].endswith(program.encode()) and uid in group.replace("-", "_") and set(wanted) <= set(command):
                 return int(entry.name)
-        raise AssertionError(f"no buildkitd of pod {name} runs")
+        raise AssertionError(f"no {program} of pod {pod} runs")
 
     def create(self, name: str, *flags: str) -> Result:
         """Make another builder."""
@@ -258,12 +262,3 @@ def run_ok(bench: Bench) -> None:
     """Assert that the builder builds."""
     client = bench.build(bench.tree(f"FROM scratch\nCOPY Dockerfile /{bench.namespace.names()}\n"))
     assert client.ends(90) == 0, f"the builder does not build afterwards:\n{client.stderr}"
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

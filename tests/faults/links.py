@@ -57,7 +57,14 @@ FAULTS = (
     Fault(name="stream cut as the context is sent", group="link", strikes=Strikes.CONTEXT, inject=cut, words=(_AGAIN,)),
     Fault(name="stream cut as layers are pushed", group="link", strikes=Strikes.PUSH, inject=cut, words=(_AGAIN,)),
     Fault(name="stream frozen", group="link", inject=frozen(up=True, down=True), sleep=6, words=(_AGAIN,), until_told=True),
-    Fault(name="stream frozen towards the daemon", group="link", inject=frozen(up=True, down=False), words=(_AGAIN,), until_told=True),
+    Fault(
+        name="stream frozen towards the daemon",
+        group="link",
+        inject=frozen(up=True, down=False),
+        sleep=30,
+        words=(_AGAIN,),
+        until_told=True,
+    ),
     Fault(name="stream frozen towards the client", group="link", inject=frozen(up=False, down=True), words=(_AGAIN,), until_told=True),
     Fault(
         name="stream frozen as the context is sent",

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults import links, pods, registries
+from tests.faults import builders, clients, contexts, links, pods, registries, together
 
-FAULTS = (*pods.FAULTS, *links.FAULTS, *registries.FAULTS)
+FAULTS = (
+    *pods.FAULTS,
+    *links.FAULTS,
+    *registries.FAULTS,
+    *builders.FAULTS,
+    *clients.FAULTS,
+    *together.FAULTS,
+    *contexts.FAULTS,
+)

@@ -59,7 +59,7 @@ def daemon_frozen(bench: Bench, _: Client | None) -> Iterator[None]:
 @contextmanager
 def stream_ended(bench: Bench, _: Client | None) -> Iterator[None]:
     """The program at the pod's end of the stream is killed."""
-    bench.kubectl("exec", POD, "--", "sh", "-c", "kill -9 $(pgrep -f '^buildctl dial-stdio')").ok()
+    os.kill(bench.process("buildctl", "dial-stdio"), signal.SIGKILL)
     yield
 
 
