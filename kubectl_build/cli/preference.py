@@ -29,7 +29,9 @@ _EVERYWHERE = "*"
 def preference_file(environ: Mapping[str, str]) -> Path:
     """Where the preference is kept (XDG Base Directory: a relative path counts as none)."""
     base = environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "kubectl-build" / "builders.json"
+    # Not Path.home(), which fails for an id without a name and a HOME, as in some containers.
+    directory = base if os.path.isabs(base) else os.path.expanduser("~/.config")
+    return Path(directory, "kubectl-build", "builders.json")
 
 
 def preferred_builder(context: str, namespace: str, environ: Mapping[str, str]) -> str:
