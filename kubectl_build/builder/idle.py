@@ -16,7 +16,7 @@ from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import STATEFULSETS
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import Conflict, KubectlBuildError, NotFound
+from kubectl_build.errors import Conflict, Forbidden, KubectlBuildError, NotFound
 
 _FIELD_MANAGER = "kubectl-build-use"
 """Another one than that of `create`, which would take the annotation over, and remove it the next time."""
@@ -65,7 +65,8 @@ async def record_use(client: KubeClient, pool: Pool, namespace: str) -> None:
 async def stop_idle(client: KubeClient, builders: Iterable[Builder], *, ask: AskUse) -> tuple[Stopped, ...]:
     """Scale to zero each pool of `builders`, as just read, that nobody has used for its builder's idle timeout; return which.
 
-    Daemons are asked only where all else says idle; one that does not answer keeps its pool. Raises ApiError, ApiUnreachable.
+    Daemons are asked only where all else says idle; one that does not answer keeps its pool. Raises ApiError (Forbidden also
+    where daemons may not be asked), ApiUnreachable.
     """
     now = client.server_time or datetime.now(UTC)
     idle = [(builder, pool) for builder in builders for pool in builder.pools if _seems_idle(builder, pool, now)]
@@ -89,6 +90,8 @@ async def _stop(client: KubeClient, builder: Builder, pool: Pool, now: datetime,
     since = _known_use(builder, pool)
     try:
         uses = await together(*(_use(pod, ask) for pod in pool.pods if pod.phase == "Running" and not pod.terminating))
+    except Forbidden:
+        raise  # else what is never stopped for want of a right would look as if it were in use
     except (KubectlBuildError, TimeoutError):
         return None
     since = max([since, *(use.last for use in uses if use.last is not None)])

@@ -124,6 +124,15 @@ async def test_stop_idle_leaves_a_pod_whose_daemon_is_not_idle(
     assert _replicas(api) == 1
 
 
+async def test_stop_idle_without_the_right_to_ask_daemons_is_forbidden(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    _add(api)
+
+    with pytest.raises(Forbidden):
+        await _stop(client, notes, Daemons(Forbidden("not allowed to create pods/exec", status=403)))
+
+    assert _replicas(api) == 1
+
+
 async def test_stop_idle_goes_by_the_daemons_history_where_no_client_could_record_its_use(
     api: FakeKubeApi, client: KubeClient, notes: Notes
 ) -> None:
