@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,17 @@ def built(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Nam
     (tree / "Dockerfile").write_text(DOCKERFILE)
     namespace.kubectl("build", tree, BOTH).ok()
     return namespace
+
+
+def daemon_of(namespace: Namespace, pod: str) -> int:
+    """The process of a pod's daemon on this machine, which is the cluster's node too."""
+    uid = namespace.kubectl("get", "pod", pod, "-o", "jsonpath={.metadata.uid}").ok().stdout.replace("-", "_")
+    for entry in filter(lambda entry: entry.name.isdigit(), Path("/proc").iterdir()):
+        with suppress(OSError):
+            ours = uid in (entry / "cgroup").read_text().replace("-", "_")
+            if ours and (entry / "cmdline").read_bytes().split(b"\0")[0].endswith(b"buildkitd"):
+                return int(entry.name)
+    pytest.fail(f"no buildkitd in pod {pod}")
 
 
 def test_du_lists_every_pod_of_every_pool(built: Namespace) -> None:
@@ -74,27 +88,28 @@ def test_prune_without_a_terminal_needs_force(built: Namespace) -> None:
 
 
 def test_prune_by_filter_deletes_that_in_every_pod_and_nothing_else(built: Namespace) -> None:
-    before = usage(built)
-    done = built.kubectl("buildkit", "prune", "--force", "--filter=type=exec.cachemount", "-o", "json").json()
-    assert [{record["type"] for record in pod["records"]} for pod in done["pods"]] == [{"exec.cachemount"}] * 2
+    before, wanted = usage(built), "--filter=type=exec.cachemount"
+    mounts = {name: {record["id"] for record in pod["records"]} for name, pod in usage(built, wanted).items()}
+    assert all(mounts.values())
+    done = built.kubectl("buildkit", "prune", "--force", wanted, "-o", "json").json()
+    assert {pod["name"]: {record["id"] for record in pod["records"]} for pod in done["pods"]} == mounts
     after = usage(built)
     for name in PODS:
-        assert not any(record["type"] == "exec.cachemount" for record in after[name]["records"])
-        assert len(after[name]["records"]) == len(before[name]["records"]) - 1
+        ids = [{record["id"] for record in found[name]["records"]} for found in (before, after)]
+        assert ids[1] == ids[0] - mounts[name]
 
 
 def test_pod_that_is_frozen_is_told_when_the_others_are_done(built: Namespace) -> None:
     """The daemon of arm64 is stopped by a signal for as long as the command runs."""
-    freeze = "kill -{} $(pidof buildkitd)"
-    inside = "exec", PODS[1], "-c", "buildkitd", "--", "sh", "-c"
-    built.kubectl(*inside, freeze.format("STOP")).ok()
+    daemon = daemon_of(built, PODS[1])
+    os.kill(daemon, signal.SIGSTOP)
     try:
         result = built.kubectl("buildkit", "du", timeout=60)
     finally:
-        built.kubectl(*inside, freeze.format("CONT")).ok()
+        os.kill(daemon, signal.SIGCONT)
     result.failed(4, "1 of 2 pods", PODS[1])
     assert PODS[0] in result.stdout
-    assert result.seconds < 35, str(result)
+    assert result.seconds < 20, str(result)
 
 
 def test_prune_all_leaves_nothing_that_can_be_deleted(built: Namespace) -> None:
