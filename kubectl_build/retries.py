@@ -38,16 +38,16 @@ class Retries:
         Not after a cancellation, which may well look like a lost connection from here. What was tried often enough leaves as an error
         that is not transient, so that nobody tries it once more.
         """
-        task = asyncio.current_task()
         lost: ConnectionLost | None = None
         for number in range(1, self.limit + 2):
             try:
                 if first is not None:
-                    return await attempt(first)
+                    return await self._told(attempt, first)
                 async with AsyncExitStack() as stack:
-                    return await attempt(await self._reached(stack, pool, lost))
+                    return await self._told(attempt, await self._reached(stack, pool, lost))
             except (ConnectionLost, RegistryError) as error:
-                if number > self.limit or not error.transient or (task is not None and task.cancelling()):
+                self.emit(Note(text="", level="wait"))
+                if number > self.limit or not error.transient or _cancelled():
                     error.transient = False
                     raise
                 lost = error if isinstance(error, ConnectionLost) else None
@@ -57,6 +57,15 @@ class Retries:
                 await asyncio.sleep(min(_PAUSE * 2 ** (number - 1), _LONGEST_PAUSE))
             first = None
         raise AssertionError("the last try returns or raises")
+
+    async def _told(self, attempt: Callable[[Link], Awaitable[T]], link: Link) -> T:
+        """Run `attempt`, and tell of a loss at once: leaving the link takes some seconds, in which the pod's own reason may come."""
+        try:
+            return await attempt(link)
+        except ConnectionLost as error:
+            if error.transient and not _cancelled():
+                self.emit(Note(text=f"{error.message}: looking for the reason", level="wait"))
+            raise
 
     async def _reached(self, stack: AsyncExitStack, pool: str, lost: ConnectionLost | None) -> Link:
         """A link to `pool`. After a loss it is asked for until it can be had, for some time: what has failed may need a moment to be back.
@@ -78,6 +87,11 @@ class Retries:
                     raise final from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _may_pass(error: KubectlBuildError) -> bool:
