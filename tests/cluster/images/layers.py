@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import struct
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,11 +45,17 @@ class Tree:
         """Add a directory, or give one that is there another mode and owner (uid and gid alike)."""
         self._add(path, tarfile.DIRTYPE, mode, owner)
 
-    def file(self, path: str, content: bytes | str | Path, *, mode: int = 0o644, owner: int = 0) -> None:
-        """Add a regular file; a Path is read only when the layer is written and must then still be there."""
+    def file(self, path: str, content: bytes | str | Path, *, mode: int = 0o644, owner: int = 0, capability: int | None = None) -> None:
+        """Add a regular file; a Path is read only when the layer is written and must then still be there.
+
+        Whoever executes it gets the `capability` of that number (linux/capability.h).
+        """
         source = content.encode() if isinstance(content, str) else content
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         self._add(path, tarfile.REGTYPE, mode, owner, source=source, size=size)
+        if capability is not None:
+            info = self._entries[str(PurePosixPath(path).relative_to("/"))].info
+            info.pax_headers = {"SCHILY.xattr.security.capability": _capabilities(capability)}
 
     def symlink(self, path: str, target: str) -> None:
         self._add(path, tarfile.SYMTYPE, 0o777, 0, target=target)
@@ -109,6 +116,12 @@ class Tree:
         info = tarfile.TarInfo(str(place))
         info.type, info.mode, info.uid, info.gid, info.linkname, info.size = kind, mode, owner, owner, target, size
         self._entries[str(place)] = _Entry(info, source)
+
+
+def _capabilities(number: int) -> str:
+    """The value of the attribute security.capability (struct vfs_cap_data, version 2): one that is permitted, and effective."""
+    data = struct.pack("<5I", 0x02000001, 1 << number, 0, 0, 0)
+    return data.decode("utf-8", "surrogateescape")  # as tarfile wants bytes that are no text
 
 
 @dataclass(slots=True)

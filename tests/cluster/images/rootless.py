@@ -16,7 +16,9 @@ TOOLS = ("rootlesskit",)
 STATE = "/home/user/.local/share/buildkit"
 _UID = 1000
 _OWN = ("/home/user", "/home/user/.local", "/home/user/.local/share", STATE, "/home/user/.local/tmp", f"/run/user/{_UID}")
-_MAPPERS = ("newuidmap", "newgidmap")
+_MAPPERS = {"newuidmap": 7, "newgidmap": 6}
+"""With CAP_SETUID and CAP_SETGID. In Debian they are root's by the set-user-ID bit, and as root they need CAP_SYS_ADMIN besides, which a
+pod's root has not: a user namespace is its owner's to write to, and the owner is the user."""
 _PASSWD = f"root:x:0:0:root:/root:/bin/sh\nuser:x:{_UID}:{_UID}:user:/home/user:/bin/sh\n"
 
 CONFIG = {
@@ -38,8 +40,8 @@ def layer(kitchen: Kitchen) -> Tree:
     uidmap = Linked.fetch("uidmap")
     tree = Tree()
     tree.file("/usr/bin/rootlesskit", kitchen.tools["rootlesskit"], mode=0o755)
-    for program in _MAPPERS:
-        tree.file(f"/usr/bin/{program}", uidmap.directory / "usr/bin" / program, mode=0o4755)
+    for program, capability in _MAPPERS.items():
+        tree.file(f"/usr/bin/{program}", uidmap.directory / "usr/bin" / program, mode=0o755, capability=capability)
     uidmap.add_libraries(tree, [Path("usr/bin", program) for program in _MAPPERS])
     tree.file("/etc/passwd", _PASSWD)
     tree.file("/etc/group", f"root:x:0:\nuser:x:{_UID}:\n")

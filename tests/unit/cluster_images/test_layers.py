@@ -82,3 +82,14 @@ def test_copy_leaves_out_names_and_suffixes_at_any_depth(tmp_path: Path) -> None
 def test_path_that_is_not_absolute_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="not in the subpath of '/'"):
         Tree().file(path, "")
+
+
+def test_layer_has_the_capability_of_a_file_as_the_kernel_keeps_it(tmp_path: Path) -> None:
+    tree = Tree()
+    tree.file("/mapper", b"x", mode=0o755, capability=7)
+    layer = tree.write(tmp_path)
+
+    with tarfile.open(tmp_path / layer.digest.removeprefix("sha256:")) as archive:
+        (member,) = archive
+    value = member.pax_headers["SCHILY.xattr.security.capability"].encode("utf-8", "surrogateescape")
+    assert value == bytes([1, 0, 0, 2, 0x80]) + bytes(15)
