@@ -40,17 +40,22 @@ _POLICIES = ("admission webhook", "ValidatingAdmissionPolicy", "denied the reque
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A pool's security level. `passed` are those above it that are not possible, each with the reason; `asked` by name."""
+    """A pool's security level: `asked` for by name, or chosen `below` one that has been tried.
+
+    `passed` are those above it, as far as they were looked at, each with the reason why not.
+    """
 
     architecture: str
     level: str
     asked: bool
+    below: str = ""
     passed: tuple[tuple[str, str], ...] = ()
 
     @property
     def note(self) -> Note:
         """Which level it is, and why."""
-        why = "as asked for" if self.asked else "the safest there is" if not self.passed else "for want of a safer one"
+        is_first = not self.below and not self.passed
+        why = "as asked for" if self.asked else "the safest there is" if is_first else "for want of a safer one"
         text = "; ".join(
             [f"security of pool {self.architecture}: {self.level}, {why}", *(f"not {what}: {why}" for what, why in self.passed)]
         )
@@ -81,7 +86,7 @@ async def choose_level(client: KubeClient, name: str, spec: BuilderSpec, archite
         refusal = _Refusal(text=against) if against else await _refusal(client, name, spec, architecture, level)
         if refusal is None:
             passed = tuple((what, why.text) for what, why in refusals)
-            return Choice(architecture=architecture, level=level, asked=asked, passed=passed)
+            return Choice(architecture=architecture, level=level, asked=asked, below=below, passed=passed)
         refusals.append((level, refusal))
     raise _none_left(client.namespace, name, refusals, asked=asked)
 
