@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,8 +37,8 @@ def _row(fault: Fault, bench: Bench) -> Seen:
     since = time.monotonic()
     try:
         seen = fault.run(bench)
-    except AssertionError as error:
-        seen = Seen(outcome="not as it must be", seconds=time.monotonic() - since, told="", wrong=str(error))
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        seen = Seen(outcome="not as it must be", seconds=time.monotonic() - since, told="", wrong=str(error) or repr(error))
     print(report.line(fault, seen), flush=True)
     if seen.wrong:
         print("    " + seen.wrong.replace("\n", "\n    "), flush=True)

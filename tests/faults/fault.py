@@ -152,7 +152,8 @@ def told(stderr: str, words: tuple[str, ...]) -> str:
     """The line that a user reads: the one with the first of `words`, else the error."""
     lines = [line.strip() for line in stderr.splitlines()]
     for word in (*words[:1], "error:"):
-        for line in lines:
+        # Our own sentence before BuildKit's, which writes ERROR.
+        for line in (*(line for line in lines if line.startswith("error:")), *lines):
             if word.lower() in line.lower():
                 return re.sub(r"^#\d+ [\d.]* ?", "", line)
     return ""

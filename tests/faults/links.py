@@ -40,10 +40,14 @@ def away(bench: Bench, _: Client | None) -> AbstractContextManager[object]:
 def lossy(bench: Bench, _: Client | None) -> Iterator[None]:
     """Three of ten packets of the client's connections are lost, in each direction."""
     port = bench.link.address.rpartition(":")[2]
-    rules = f"""table inet {_TABLE} {{ chain input {{ type filter hook input priority 0;
-        tcp dport {port} numgen random mod 10 < 3 drop
-        tcp sport {port} numgen random mod 10 < 3 drop
-    }} }}"""
+    rules = f"""table inet {_TABLE} {{
+        chain input {{
+            type filter hook input priority 0;
+            tcp dport {port} numgen random mod 10 < 3 drop
+            tcp sport {port} numgen random mod 10 < 3 drop
+        }}
+    }}
+    """
     nft = str(layout.RUN / "nft")
     subprocess.run([nft, "-f", "-"], input=rules, text=True, check=True, timeout=10)
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults import builders, clients, contexts, links, pods, registries, together
+from tests.faults import apiserver, builders, clients, contexts, links, pods, registries, together
 
 FAULTS = (
     *pods.FAULTS,
     *links.FAULTS,
+    *apiserver.FAULTS,
     *registries.FAULTS,
     *builders.FAULTS,
     *clients.FAULTS,
