@@ -16,6 +16,7 @@ from kubectl_build.builder.stop import stop_builder, tell_cache
 from kubectl_build.builder.together import together
 from kubectl_build.cli.builders import unknown_builder
 from kubectl_build.cli.connect import connected
+from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import current_builder, remember_builder
@@ -35,12 +36,14 @@ def seconds(timeout: str | None) -> float:
 
 
 def use(name: str, cluster: KubeFlags, *, everywhere: bool) -> int:
-    """Remember a builder that is there, and say where that was written."""
+    """Remember a builder, and say where that was written."""
     check_builder_name(name)
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            await _found(kube, name)
+            # The default needs not be there: choosing it is how a choice is taken back.
+            if name != DEFAULT_BUILDER:
+                await _found(kube, name)
             file = remember_builder(name, kube.context_name, "" if everywhere else kube.namespace, os.environ)
         where = "every namespace without a choice of its own" if everywhere else f'namespace "{kube.namespace}"'
         print(f'builder "{name}" is used in {where} of context "{kube.context_name}" ({file})')

@@ -191,12 +191,24 @@ def test_stop_of_an_unknown_builder_says_so(namespace: Namespace) -> None:
 
 def test_gc_stops_what_is_idle_and_nothing_that_builds(namespace: Namespace, context: Context, temporary: Callable[..., str]) -> None:
     name = temporary("idle", "--idle-timeout=1s")
-    build = building(namespace, namespace.kubectl, slow(context, "x", seconds=6), f"--builder={name}")
+    labels = {"app.kubernetes.io/name": "buildkit", "app.kubernetes.io/instance": "other", "app.kubernetes.io/managed-by": "kubectl-build"}
+    spec = {"holderIdentity": "gone@desk", "leaseDurationSeconds": 10}
+    orphan = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "orphan", "labels": labels}, "spec": spec}
+    namespace.kubectl.apply(orphan)
+    build = building(namespace, namespace.kubectl, slow(context, "x", seconds=6), f"--builder={name}", count=2)
     assert namespace.kubectl("buildkit", "gc").ok().stdout == ""
     assert replicas(namespace, "idle-amd64") == 1
     build.wait(60).ok()
-    until(lambda: 'pool amd64 of builder "idle"' in namespace.kubectl("buildkit", "gc").ok().stdout, "gc stops it")
+    said: list[str] = []
+
+    def collected(text: str) -> bool:
+        said.append(namespace.kubectl("buildkit", "gc").ok().stdout)
+        return any(text in output for output in said)
+
+    until(lambda: collected('pool amd64 of builder "idle"'), "gc stops what is idle")
     assert replicas(namespace, "idle-amd64") == 0
+    until(lambda: collected('Lease "orphan"'), "gc deletes the Lease of a client that is gone")
+    assert leases(namespace) == []
     namespace.kubectl("build", context({"Dockerfile": QUICK}), AMD64, f"--builder={name}").ok()
 
 
@@ -255,6 +267,14 @@ def test_use_of_an_unknown_builder_is_refused_and_nothing_is_written(namespace: 
     assert not Path(configuration["XDG_CONFIG_HOME"]).exists()
 
 
+def test_use_of_the_default_takes_a_choice_back_even_where_it_is_not_there(
+    make_namespace: Callable[[str], Namespace], configuration: dict[str, str]
+) -> None:
+    kubectl = make_namespace("use").kubectl.with_env(**configuration)
+    kubectl("buildkit", "use", "buildkit").ok()
+    kubectl("buildkit", "inspect").failed(4, 'there is no builder "buildkit"')
+
+
 # the choice of a pod
 
 
@@ -267,3 +287,18 @@ def test_context_key_brings_builds_of_different_contexts_to_one_pod(
         directory = context({"Dockerfile": QUICK, f"file{number}": ""}, f"ctx{number}")
         namespace.kubectl("build", directory, AMD64, f"--builder={name}", "--context-key=team/app").ok()
     assert sorted(len(namespace.history(f"twins-amd64-{ordinal}")) for ordinal in range(2)) == [0, 4]
+
+
+def test_builds_at_once_of_one_context_spread_when_its_pod_has_more_than_its_share(
+    namespace: Namespace, context: Context, temporary: Callable[..., str]
+) -> None:
+    temporary("spread", "--replicas=2")
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/spread-amd64-0", "pod/spread-amd64-1", "--timeout=60s").ok()
+    flags = ("--builder=spread", "--context-key=team/app")
+    builds = [building(namespace, namespace.kubectl, slow(context, f"of-{n}", seconds=25), *flags, count=n + 1) for n in range(4)]
+    pods = sorted(lease["metadata"]["annotations"]["kubectl-build/pod"] for lease in leases(namespace))
+    assert set(pods) == {"spread-amd64-0", "spread-amd64-1"}
+    assert max(map(pods.count, pods)) <= 3
+    for build in builds:
+        build.wait(90).ok()
+    assert leases(namespace) == []
