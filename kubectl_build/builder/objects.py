@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from kubectl_build.builder import names
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import Resource
-from kubectl_build.errors import AlreadyExists, ClusterError, Conflict, NotFound
+from kubectl_build.errors import AlreadyExists, ClusterError, Conflict, KubectlBuildError, NotFound
 from kubectl_build.model.json import JsonObject
+
+_UNDO_SECONDS = 5.0
 
 
 async def create_if_missing(client: KubeClient, resource: Resource, item: JsonObject) -> JsonObject | None:
-    """Create `item` and return it; None when one of its name is there already. Raises ApiError."""
+    """Create `item` and return it; None when one of its name is there already. Raises ApiError.
+
+    Being cancelled leaves nothing either: the server may have made it before its answer is here, so that is waited for and undone.
+    """
+    creation = asyncio.ensure_future(client.create(resource, item))
     try:
-        return await client.create(resource, item)
+        return await asyncio.shield(creation)
     except AlreadyExists:
         return None
+    except asyncio.CancelledError:
+        await _undo(client, resource, creation)
+        raise
+
+
+async def _undo(client: KubeClient, resource: Resource, creation: asyncio.Future[JsonObject]) -> None:
+    try:
+        with suppress(KubectlBuildError, TimeoutError):
+            async with asyncio.timeout(_UNDO_SECONDS):
+                await delete_same(client, resource, await creation)
+    finally:
+        creation.cancel()
 
 
 async def delete_same(client: KubeClient, resource: Resource, item: JsonObject) -> None:
