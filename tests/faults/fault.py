@@ -115,7 +115,11 @@ class Fault:
         if pushed and code == 0:
             repository, _, tag = name.partition("/")[2].rpartition(":")
             bench.stored.image(repository, tag)
-        return Seen(outcome=outcome(code), seconds=seconds if self.words else ended, told=told(client.stderr, self.words))
+        return Seen(
+            outcome=outcome(code),
+            seconds=seconds if self.words else ended,
+            told=told(client.stderr, self.words or (() if code else ("trying again",))),
+        )
 
     def _told(self, client: Client, began: float) -> float:
         """Seconds until the first of the words was told."""
@@ -151,7 +155,7 @@ def outcome(code: int) -> str:
 def told(stderr: str, words: tuple[str, ...]) -> str:
     """The line that a user reads: the one with the first of `words`, else the error."""
     lines = [line.strip() for line in stderr.splitlines()]
-    for word in (*words[:1], "error:"):
+    for word in words[:1] or ("error:", "trying again"):
         # Our own sentence before BuildKit's, which writes ERROR.
         for line in (*(line for line in lines if line.startswith("error:")), *lines):
             if word.lower() in line.lower():

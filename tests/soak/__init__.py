@@ -1,0 +1,1 @@
+"""The soak: many small builds by several workers over two pools, whose pods are killed at random."""
