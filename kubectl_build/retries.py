@@ -42,9 +42,9 @@ class Retries:
         for number in range(1, self.limit + 2):
             try:
                 if first is not None:
-                    return await self._told(attempt, first)
+                    return await attempt(first)
                 async with AsyncExitStack() as stack:
-                    return await self._told(attempt, await self._reached(stack, pool, lost))
+                    return await attempt(await self._reached(stack, pool, lost))
             except (ConnectionLost, RegistryError) as error:
                 self.emit(Note(text="", level="wait"))
                 if number > self.limit or not error.transient or _cancelled():
@@ -57,15 +57,6 @@ class Retries:
                 await asyncio.sleep(min(_PAUSE * 2 ** (number - 1), _LONGEST_PAUSE))
             first = None
         raise AssertionError("the last try returns or raises")
-
-    async def _told(self, attempt: Callable[[Link], Awaitable[T]], link: Link) -> T:
-        """Run `attempt`, and tell of a loss at once: leaving the link takes some seconds, in which the pod's own reason may come."""
-        try:
-            return await attempt(link)
-        except ConnectionLost as error:
-            if error.transient and not _cancelled():
-                self.emit(Note(text=f"{error.message}: looking for the reason", level="wait"))
-            raise
 
     async def _reached(self, stack: AsyncExitStack, pool: str, lost: ConnectionLost | None) -> Link:
         """A link to `pool`. After a loss it is asked for until it can be had, for some time: what has failed may need a moment to be back.

@@ -100,4 +100,7 @@ async def solve_job(
             return await run_solve(client, session, job, check=check, emit=emit, pool=label)
     except (ConnectionLost, RegistryError) as error:
         error.transient &= not send.irrevocable
+        if isinstance(error, ConnectionLost):
+            # At once: the reason, and what has to be left in order, may take some seconds more where the cluster is away too.
+            emit(Note(text=error.message, level="wait"))
         raise

@@ -81,29 +81,6 @@ async def test_lost_connection_is_tried_again_on_a_new_link_with_the_reason() ->
     assert notes == ["pod a-0 was lost: OOMKilled; trying again (2 of 3)"]
 
 
-async def test_loss_is_told_before_the_link_is_left() -> None:
-    events: list[BuildEvent] = []
-
-    class SlowToLeave(FakePools):
-        @asynccontextmanager
-        async def link(self, pool: str) -> AsyncIterator[str]:
-            try:
-                yield pool
-            finally:
-                events.append(Note(text="left"))
-
-    retries = Retries(pools=cast("Pools", SlowToLeave()), limit=1, emit=events.append)
-    await retries.on_link("amd64", Attempts(ConnectionLost("the stream broke")))
-
-    assert [event.text for event in events if isinstance(event, Note)] == [
-        "the stream broke: looking for the reason",
-        "left",
-        "",
-        "the stream broke; trying again (2 of 2)",
-        "left",
-    ]
-
-
 async def test_link_that_is_there_already_is_used_first() -> None:
     attempt = Attempts(ConnectionLost("lost"))
 
