@@ -155,7 +155,9 @@ async def _require_nodes(client: KubeClient, spec: BuilderSpec, architectures: S
             hint = "kubectl get nodes -L kubernetes.io/arch"
             if architecture == "arm":
                 hint = "with linux/arm64 in the list too, pods on arm64 nodes build 32-bit arm; else leave it to emulation"
-            raise UsageError(f"no node of architecture {architecture} can run a builder now, which --platform asks for", hint=hint)
+            labels = ",".join(f"{key}={value}" for key, value in spec.pod.node_selector.items())
+            nodes = f"node of architecture {architecture}" + (f" with {labels}" if labels else "")
+            raise UsageError(f"no {nodes} can run a builder now, which --platform asks for", hint=hint)
 
 
 async def _require_idle(client: KubeClient, name: str, pods: Sequence[PodInfo], active_builds: ActiveBuilds) -> None:

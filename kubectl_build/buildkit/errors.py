@@ -134,8 +134,7 @@ def _hint(message: str) -> str | None:
     refused = _REFUSED_ENTITLEMENT.search(message)
     if refused is None:
         return None
-    setting = f'insecure-entitlements = ["{refused.group(1)}"]'
-    return f"the builder must allow it: kubectl buildkit create NAME --buildkitd-config FILE, with {setting} in the file"
+    return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}, with the builder's other flags"
 
 
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:

@@ -338,7 +338,7 @@ def test_entitlement_that_the_builder_does_not_grant_says_where_to_allow_it(name
 
     result = namespace.kubectl("build", root, "--allow=network.host")
 
-    result.failed(1, "entitlement network.host", 'insecure-entitlements = ["network.host"]')
+    result.failed(1, "entitlement network.host", "--allow network.host")
 
 
 @pytest.mark.parametrize("case", ["build-stage-and-own-run", "stage-of-a-literal-platform-for-all", "foreign-bind-mount-in-a-build-stage"])

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.e2e.kubectl import MANAGED, BuildLog, Namespace
+from tests.e2e.registry import Registry
 from tests.e2e.test_builders import create, pods, temporary
 
 __all__ = ["temporary"]
@@ -155,8 +156,56 @@ def test_entitlement_that_the_builder_does_not_grant_is_refused(namespace: Names
 
     result = namespace.kubectl("build", directory, AMD64, f"--builder={name}", "--allow=network.host")
 
-    assert result.code != 0, str(result)
-    assert "network.host" in result.stderr, str(result)
+    result.failed(1, "entitlement network.host is not allowed", "--allow network.host")
+
+
+def test_registries_of_flags_are_trusted_by_the_daemons(
+    make_namespace: Callable[[str], Namespace], context: Context, registry: Registry
+) -> None:
+    """The namespace's own empty defaults hide those of the cluster: only the flags know the mirror and the registry."""
+    namespace = make_namespace("flags")
+    known = namespace.kubectl("get", "configmap", "kubectl-build-defaults", "-n", "kube-public", "-o", "json").json()
+    mirror = yaml.safe_load(known["data"]["builder.yaml"])["registries"]["docker.io"]["mirrors"][0]
+    own = {"metadata": {"name": "kubectl-build-defaults"}, "data": {"builder.yaml": "{}"}}
+    namespace.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", **own})
+    namespace.secret("my-secret")
+    registries = (
+        f"docker.io,mirror={mirror}",
+        f"{mirror.partition('/')[0]},http",
+        f"{namespace.cluster.registry},ca={namespace.cluster.ca}",
+    )
+    create(namespace, "buildkit", AMD64, *(f"--registry={text}" for text in registries), "--bootstrap")
+    repository = namespace.repository("flags")
+    push = ("-t", f"{namespace.cluster.registry}/{repository}:v1", "--push", "--registry-secret=my-secret")
+    namespace.kubectl("build", context({"Dockerfile": "FROM busybox\nRUN true >/flags\n"}), AMD64, *push).ok()
+    assert list(registry.images(repository, "v1")) == ["linux/amd64"]
+    recorded = namespace.kubectl("get", "configmap", "buildkit", "-o", "jsonpath={.data.buildkitd\\.toml}").ok().stdout
+    assert "/etc/buildkit/certs/" in recorded
+    namespace.kubectl("buildkit", "rm", "buildkit").ok()
+    assert namespace.objects() == set()
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--service-account=none", ('serviceaccount "none" not found',)),
+        ("--priority-class=none", ("no PriorityClass with name none",)),
+        ("--runtime-class=none", ('RuntimeClass "none" not found',)),
+        ("--limits=cpu=1,memory=1Gi --requests=cpu=2", ("must be less than or equal to cpu limit",)),
+    ],
+)
+def test_create_what_the_cluster_does_not_have_is_explained_within_15_seconds(
+    namespace: Namespace, temporary: Temporary, flag: str, words: tuple[str, ...]
+) -> None:
+    name = temporary("lacking")
+    result = namespace.kubectl("buildkit", "create", name, AMD64, *flag.split(), "--bootstrap").failed(4, *words)
+    assert result.seconds < 15, str(result)
+
+
+def test_create_for_nodes_that_are_not_there_names_what_was_asked_of_them(namespace: Namespace) -> None:
+    before = namespace.objects()
+    namespace.kubectl("buildkit", "create", "nowhere", AMD64, "--node-selector=disk=none").failed(2, "amd64", "disk=none")
+    assert namespace.objects() == before
 
 
 @pytest.mark.parametrize(
