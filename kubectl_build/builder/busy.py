@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kubectl_build.builder import names
-from kubectl_build.builder.leases import Lease, Sightings, list_leases
+from kubectl_build.builder.leases import Lease, Sightings, living_leases
 from kubectl_build.builder.state import PodInfo, pod_info
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import PODS
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ClusterError, Forbidden, KubectlBuildError
+from kubectl_build.errors import ClusterError, KubectlBuildError
 from kubectl_build.model.events import Note, Sink
 
 ActiveBuilds = Callable[[PodInfo], Awaitable[int]]
@@ -53,7 +53,7 @@ async def building(client: KubeClient, name: str, pod: PodInfo, active_builds: A
     if builds == 0:
         return None
     try:
-        holders = tuple(lease for lease in await list_leases(client, name) if lease.pod == pod.name)
+        holders = tuple(lease for lease in await living_leases(client, name) if lease.pod == pod.name)
     except KubectlBuildError:
         holders = ()
     return BusyPod(pod=pod, builds=builds, holders=holders)
@@ -77,7 +77,7 @@ class Busy:
         found = await together(*(self._ask(pod) for pod in pods))
         if not any(isinstance(answer, KubectlBuildError) or answer for answer in found):
             return ()
-        leases = await self._leases()
+        leases = await living_leases(self._client, self._name, self._sightings)
         busy = []
         for pod, answer in zip(pods, found, strict=True):
             holders = tuple(lease for lease in leases if lease.pod == pod.name)
@@ -99,14 +99,6 @@ class Busy:
             return error
         except TimeoutError:
             return ClusterError(f"its daemon did not answer within {limit:g} s")
-
-    async def _leases(self) -> tuple[Lease, ...]:
-        try:
-            found = await list_leases(self._client, self._name)
-        except Forbidden:
-            return ()
-        dead = self._sightings.dead(found, now=asyncio.get_running_loop().time(), server_time=self._client.server_time)
-        return tuple(lease for lease in found if lease not in dead)
 
     def _tell_unknown(self, pod: PodInfo, error: KubectlBuildError) -> None:
         if pod.name not in self._unknown:

@@ -114,6 +114,20 @@ async def list_leases(client: KubeClient, builder: str = "", *, all_namespaces: 
     return tuple(parse_lease(item) for item in found.items)
 
 
+async def living_leases(client: KubeClient, builder: str, sightings: Sightings | None = None) -> tuple[Lease, ...]:
+    """The Leases of builds that run on `builder`, as far as they can be told; none where they may not be listed.
+
+    `sightings` are of earlier calls. Raises ApiError, ApiUnreachable.
+    """
+    try:
+        found = await list_leases(client, builder)
+    except Forbidden:
+        return ()
+    seen = Sightings() if sightings is None else sightings
+    dead = seen.dead(found, now=asyncio.get_running_loop().time(), server_time=client.server_time)
+    return tuple(lease for lease in found if lease not in dead)
+
+
 async def delete_dead(client: KubeClient, leases: Sequence[Lease], sightings: Sightings) -> tuple[Lease, ...]:
     """Delete those of `leases`, just listed, whose holder is gone; return the others. Raises ApiError, ApiUnreachable."""
     dead = sightings.dead(leases, now=asyncio.get_running_loop().time(), server_time=client.server_time)

@@ -16,6 +16,7 @@ from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
 from kubectl_build.builder.idle import stop_idle
+from kubectl_build.builder.leases import Lease, living_leases
 from kubectl_build.builder.manifests import to_yaml
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.spec_yaml import spec_document
@@ -89,12 +90,13 @@ def inspect(said: str | None, cluster: KubeFlags, *, bootstrap: bool, output: st
             if builder is None:
                 raise unknown_builder(name, kube)
             answers = await ask_all(kube, [pod for pod in builder.pods if pod.usable])
+            leases = await living_leases(kube, name)
             if not bootstrap:
                 await _stop_idle(kube, (builder,))
         if output:
-            _print_document(_document(builder, answers), output)
+            _print_document(_document(builder, answers, leases), output)
         else:
-            print(_description(builder, answers))
+            print(_description(builder, answers, leases))
         return 0
 
     return run_async(work)
@@ -165,7 +167,7 @@ def _table(builders: tuple[Builder, ...], answers: dict[str, DaemonInfo | Kubect
     return table([*(["NAMESPACE"] if namespaces else []), *header, *(["SECURITY", "IMAGE"] if wide else [])], rows)
 
 
-def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError]) -> str:
+def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError], leases: Sequence[Lease]) -> str:
     facts = [
         ("Name:", builder.name),
         ("Namespace:", builder.namespace),
@@ -188,6 +190,7 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
             platforms = _platforms((pod,), answers)
             if platforms:
                 lines.append(f"    platforms: {', '.join(platforms)}")
+            lines += [f"    builds for {lease}" for lease in leases if lease.pod == pod.name]
     return "\n".join(lines)
 
 
@@ -199,7 +202,9 @@ def _shape(spec: BuilderSpec) -> list[tuple[str, str]]:
     return facts + ([("Idle stop:", f"after {format_seconds(spec.idle_seconds)}")] if spec.idle_seconds else [])
 
 
-def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError]) -> JsonObject:
+def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError], leases: Sequence[Lease] | None = None) -> JsonObject:
+    """`leases` None: who builds was not asked."""
+
     def pod_document(pod: PodInfo) -> JsonObject:
         answer = answers.get(pod.name)
         return {
@@ -213,6 +218,7 @@ def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildErro
             "restarts": pod.restarts,
             "version": answer.version if isinstance(answer, DaemonInfo) else "",
             "platforms": _platforms((pod,), answers),
+            **({"builds": [_build_document(lease) for lease in leases if lease.pod == pod.name]} if leases is not None else {}),
             **({"error": answer.message} if isinstance(answer, KubectlBuildError) else {}),
         }
 
@@ -229,6 +235,11 @@ def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildErro
         ],
         "spec": spec_document(builder.spec) if builder.spec else None,
     }
+
+
+def _build_document(lease: Lease) -> JsonObject:
+    since = lease.since.isoformat() if lease.since else None
+    return {"holder": lease.holder, "platforms": lease.platforms, "context": lease.context, "since": since}
 
 
 def _print_document(document: JsonObject, output: str) -> None:

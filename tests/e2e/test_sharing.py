@@ -89,7 +89,7 @@ def configuration(tmp_path: Path) -> dict[str, str]:
 
 
 def test_lease_tells_who_builds_what_and_is_gone_after_the_build(namespace: Namespace, builder: str, context: Context) -> None:
-    running = building(namespace, namespace.kubectl.with_env(LOGNAME="ann"), slow(context, "shop", seconds=5))
+    running = building(namespace, namespace.kubectl.with_env(LOGNAME="ann"), slow(context, "shop", seconds=12))
     (lease,) = leases(namespace)
     pod = namespace.kubectl("get", "pod", f"{builder}-amd64-0", "-o", "json").json()["metadata"]
     assert lease["spec"]["holderIdentity"].startswith("ann@")
@@ -98,6 +98,9 @@ def test_lease_tells_who_builds_what_and_is_gone_after_the_build(namespace: Name
     told = lease["metadata"]["annotations"]
     assert (told["kubectl-build/pod"], told["kubectl-build/build-platforms"]) == (pod["name"], "linux/amd64")
     assert told["kubectl-build/context"] == "shop"
+    assert "    builds for ann@" in namespace.kubectl("buildkit", "inspect").ok().stdout
+    (shown,) = namespace.kubectl("buildkit", "inspect", "-o", "json").json()["pools"][0]["pods"]
+    assert [(build["platforms"], build["context"]) for build in shown["builds"]] == [("linux/amd64", "shop")]
     running.wait(60).ok()
     assert leases(namespace) == []
 
