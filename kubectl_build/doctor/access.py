@@ -72,7 +72,7 @@ async def check_proxies(patient: Patient) -> list[Finding]:
     builder = await patient.builder_if_known()
     if builder is not None and builder.spec is not None and not any(name.upper() in _PROXIES for name in builder.spec.env):
         words = f'builder "{builder.name}" has no proxy in its environment'
-        command = f'kubectl buildkit create {builder.name} --https-proxy="$HTTPS_PROXY" --no-proxy="$NO_PROXY"'
+        command = patient.changed('--https-proxy="$HTTPS_PROXY" --no-proxy="$NO_PROXY"')
         found.append(note(words, "its daemons reach registries directly", command))
     return found
 

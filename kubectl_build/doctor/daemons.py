@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from kubectl_build.builder.amounts import parse_quantity
+from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.spec import DEFAULT_IMAGE
 from kubectl_build.builder.volume import VOLUME
 from kubectl_build.doctor.finding import Finding, command_of, note, ok, problem
@@ -38,7 +39,7 @@ async def check_daemons(patient: Patient) -> list[Finding]:
     versions = {vital.link.name: vital.info.version for vital in vitals}
     if len(set(versions.values())) > 1:
         words = "daemons have different versions: " + ", ".join(f"{name} {version}" for name, version in versions.items())
-        found.append(note(words, "the same Dockerfile may give different digests", f"kubectl buildkit create {patient.name}"))
+        found.append(note(words, "the same Dockerfile may give different digests", patient.changed("--image=IMAGE")))
     own = DEFAULT_IMAGE.rpartition(":")[2]
     for version in sorted(set(versions.values())):
         found.append(_version(version, own))
@@ -47,8 +48,12 @@ async def check_daemons(patient: Patient) -> list[Finding]:
 
 def _silent(reply: Reply[Vitals], patient: Patient) -> Finding:
     assert reply.error is not None, "only those without an answer come here"
-    command = command_of(reply.error.hint) or (f"kubectl logs {reply.member.name} -c buildkitd" if patient.kube is not None else "")
+    command = command_of(reply.error.hint) or _log_command(reply, patient)
     return problem(f"the daemon of {reply.member.name} cannot be used: {reply.error.message}", "builds that are sent there fail", command)
+
+
+def _log_command(reply: Reply[Vitals], patient: Patient) -> str:
+    return patient.typed(f"kubectl logs {reply.member.name} -c {CONTAINER}") if patient.kube is not None else ""
 
 
 def _version(version: str, own: str) -> Finding:
@@ -77,8 +82,7 @@ async def check_emulators(patient: Patient) -> list[Finding]:
             found.append(ok(f"{vital.link.name} ({own}) has emulators for {names}"))
         else:
             words = f"{vital.link.name} ({own}) has no emulators"
-            command = f"kubectl buildkit create {patient.name} --qemu-install" if patient.address is None else ""
-            found.append(note(words, "platforms that need a node which is not there are refused", command))
+            found.append(note(words, "platforms that need a node which is not there are refused", patient.changed("--qemu-install")))
     return found
 
 
@@ -99,21 +103,25 @@ async def check_disks(patient: Patient) -> list[Finding]:
     limits = {pod["metadata"]["name"]: limit for pod in await _raw_pods(patient) if (limit := _volume_limit(pod))}
     found = []
     for vital in _answered(await patient.vitals()):
-        found.append(_disk(vital, vital.beside, patient.name))
+        found.append(_disk(vital, vital.beside, patient))
         limit = limits.get(vital.link.name, 0)
         if limit and vital.usage.total > limit * _NEAR_LIMIT:
             words = f"the cache of {vital.link.name} has {_size(vital.usage.total)} of the {_size(limit)} that its volume may have"
-            found.append(note(words, "the kubelet evicts the pod when it has more", f"kubectl buildkit prune --builder {patient.name}"))
+            found.append(
+                note(
+                    words, "the kubelet evicts the pod when it has more", patient.typed(f"kubectl buildkit prune --builder {patient.name}")
+                )
+            )
     return found
 
 
-def _disk(vital: Vitals, beside: Beside | None, builder: str) -> Finding:
+def _disk(vital: Vitals, beside: Beside | None, patient: Patient) -> Finding:
     words = f"the cache of {vital.link.name} has {_size(vital.usage.total)}, {_size(vital.usage.reclaimable)} of it reclaimable"
     if beside is None or beside.disk is None:
         return ok(words)
     total, free = beside.disk
     words += f"; {_size(free)} of {_size(total)} free on {_where(vital)}"
-    command = f"kubectl buildkit prune --all --builder {builder}"
+    command = patient.typed(f"kubectl buildkit prune --all --builder {patient.name}")
     if free < _FULL:
         return problem(words, "steps that write fail: no space left on device", command)
     if free < total * _NEARLY_FULL:

@@ -58,6 +58,15 @@ class Patient:
         assert self.kube is not None, "this check is for builders in a cluster"
         return self.kube
 
+    def typed(self, command: str) -> str:
+        """`command` for the cluster's namespace; as it is where there is no cluster."""
+        return f"{command} -n {self.kube.namespace}" if self.kube is not None else command
+
+    def changed(self, flags: str) -> str:
+        """The command that changes the builder; "" for a daemon that is none. It replaces all that was said when the builder was made."""
+        words = f"kubectl buildkit create {self.name} {flags}"
+        return f"{self.typed(words)}  # and the flags that it was made with" if self.address is None else ""
+
     @property
     def pod_address(self) -> PodAddress | None:
         """The pod that the address names, if it is one."""

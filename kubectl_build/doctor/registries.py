@@ -50,7 +50,11 @@ async def check_registries(patient: Patient) -> list[Finding]:
     """Look at the named image, or at those of the last build, from the pod and from here."""
     images, why = ((patient.image,), "") if patient.image is not None else await _last_images(patient)
     if not images:
-        return [note(f"no registry was looked at: {why}", "", f"kubectl buildkit doctor {patient.name} --image REGISTRY/NAME:TAG")]
+        return [
+            note(
+                f"no registry was looked at: {why}", "", patient.typed(f"kubectl buildkit doctor {patient.name} --image REGISTRY/NAME:TAG")
+            )
+        ]
     hosts = {image.domain: image for image in reversed(images)}
     found = await asyncio.gather(*(_look(patient, image) for image in hosts.values()))
     return [finding for findings in found for finding in findings]
@@ -149,7 +153,8 @@ def _judged(image: Reference, login: Login, seen: Seen, patient: Patient, where:
         return ok(f"registry {host} answers {where}, with {login.words}")
     assert seen.error is not None, "what has not answered has an error"
     if seen.refused:
-        words = f"registry {host} refuses {login.words}: {seen.error.message}"
+        anonymous = f"registry {host} wants a login, and none was found"
+        words = f"registry {host} refuses {login.words}: {seen.error.message}" if login.credentials is not None else anonymous
         return problem(words, f"builds cannot pull from {host} or push to it", _login_command(login, patient, host))
     consequence = f"builds cannot pull from {host} or push to it" + (f"; {seen.error.hint}" if seen.error.hint else "")
     return problem(f"registry {host} cannot be used {where}: {seen.error.message}", consequence, _reach_command(patient))
@@ -171,7 +176,7 @@ def _login_command(login: Login, patient: Patient, host: str) -> str:
 
 
 def _reach_command(patient: Patient) -> str:
-    return f"kubectl buildkit inspect {patient.name}" if patient.address is None else ""
+    return patient.typed(f"kubectl buildkit inspect {patient.name}") if patient.address is None else ""
 
 
 def _from_here(image: Reference, here: Seen, there: Seen) -> list[Finding]:

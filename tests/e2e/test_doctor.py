@@ -96,7 +96,7 @@ def test_wrong_password_is_a_problem_that_names_its_secret(built: tuple[Namespac
 def test_no_password_is_a_problem_with_the_command_that_makes_a_secret(built: tuple[Namespace, str, str]) -> None:
     namespace, both, _ = built
     (told,) = of_level(findings(namespace.kubectl("buildkit", "doctor", "--image", both, "-o", "json"), 1), "problem")
-    assert "anonymous" in told["finding"]
+    assert "wants a login" in told["finding"]
     assert "kubectl create secret docker-registry buildkit" in told["command"]
 
 

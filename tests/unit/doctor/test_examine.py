@@ -52,7 +52,7 @@ async def test_builder_that_is_well_has_no_problem_and_every_check_says_so(ward:
 async def test_builder_that_is_not_there_is_a_note_with_the_command_that_makes_it(ward: Ward) -> None:
     found = await ward.examined("team")
     assert problems(found) == []
-    assert only(found["pods"], Level.NOTE).command == "kubectl buildkit create team --bootstrap"
+    assert only(found["pods"], Level.NOTE).command == "kubectl buildkit create team --bootstrap -n default"
 
 
 async def test_api_server_that_refuses_the_login_is_the_only_thing_told(ward: Ward) -> None:
@@ -221,7 +221,7 @@ async def test_disk_that_is_full_is_a_problem_and_nearly_full_a_note(ward: Ward,
     ward.disk = (100_000_000, 10)
     full = only((await ward.examined())["disks"], Level.PROBLEM)
     assert "2MB" in full.what
-    assert full.command == "kubectl buildkit prune --all --builder buildkit"
+    assert full.command == "kubectl buildkit prune --all --builder buildkit -n default"
     ward.disk = (100_000_000, 5_000_000)
     assert only((await ward.examined())["disks"], Level.NOTE).what.endswith("5.12GB of 102.4GB free on node node-amd64")
 
@@ -356,7 +356,7 @@ async def test_login_that_only_the_last_build_knew_is_a_note(ward: Ward, daemon:
         await daemon(images=f"{registry.host}/last:latest")
         found = await ward.examined()
         assert problems(found) == []
-        assert "refuses no login" in only(found["registries"], Level.NOTE).what
+        assert "wants a login" in only(found["registries"], Level.NOTE).what
         named = await ward.examined(image=f"{registry.host}/last")
         assert only(named["registries"], Level.PROBLEM).command.startswith("kubectl create secret docker-registry buildkit ")
 

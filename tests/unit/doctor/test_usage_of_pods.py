@@ -45,10 +45,10 @@ def run(ward: Ward) -> Run:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
     environ = {**kept, "KUBECONFIG": str(kubeconfig), "HOME": str(ward.folder)}
 
-    async def go(*argv: str) -> Ended:
+    async def go(*argv: str, stdin: int = asyncio.subprocess.DEVNULL) -> Ended:
         pipe = asyncio.subprocess.PIPE
         command = [sys.executable, "-c", _MAIN, *argv]
-        process = await asyncio.create_subprocess_exec(*command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(*command, env=environ, stdin=stdin, stdout=pipe, stderr=pipe)
         out, err = await asyncio.wait_for(process.communicate(), 30)
         return Ended(process.returncode or 0, out.decode(), err.decode())
 
@@ -94,6 +94,24 @@ async def test_prune_without_force_deletes_nothing_where_nobody_can_be_asked(war
     assert done.code == 2
     assert "--force" in done.err
     assert (found.asked, len(found.records)) == ([], 1)
+
+
+@pytest.mark.parametrize(("answer", "left", "code"), [("y\n", 0, 0), ("n\n", 1, 0), ("\n", 1, 0), ("\x04", 1, 130)])
+async def test_prune_on_a_terminal_asks_and_goes_by_the_answer(
+    ward: Ward, daemon: MakeDaemon, run: Run, answer: str, left: int, code: int
+) -> None:
+    found = await daemon()
+    found.entry("one", 1)
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answer.encode())
+        done = await run("prune", "--all", stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.code == code
+    assert "WARNING! This will remove all build cache" in done.err
+    assert len(found.records) == left
 
 
 async def test_pod_that_does_not_answer_is_told_after_the_others_are_done(ward: Ward, daemon: MakeDaemon, run: Run) -> None:
