@@ -65,7 +65,10 @@ class Client:
             assert not ended, f"the client ended before {what}:\n{self.stderr}"
             return False
 
-        until(what, come, seconds)
+        try:
+            until(what, come, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.stderr}" if not self.ended else str(error)) from None
 
     def says(self, words: str, seconds: float) -> None:
         """Wait until stderr has `words`."""

@@ -75,7 +75,10 @@ class Fault:
         if not self.leaves:
             # Who cannot reach the API server cannot delete a Lease, but can say so.
             said = "".join(client.stderr for client in clients)
-            until("the end of the Lease", lambda: all(f"Lease {name} is left" in said for name in set(bench.leases()) - held), 5)
+            try:
+                until("the end of the Lease", lambda: all(f"Lease {name} is left" in said for name in set(bench.leases()) - held), 5)
+            except AssertionError:
+                raise AssertionError(f"left without a word: Lease {set(bench.leases()) - held}\n{said}") from None
             assert not (left := [item for client in clients for item in client.left()]), f"left behind: {left}"
         # Leases are of single builds, whose ends were waited for above.
         now = {item for item in bench.namespace.objects() if not item.startswith("Lease/")}
