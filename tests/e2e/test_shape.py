@@ -178,7 +178,7 @@ def test_registries_of_flags_are_trusted_by_the_daemons(
     repository = namespace.repository("flags")
     push = ("-t", f"{namespace.cluster.registry}/{repository}:v1", "--push", "--registry-secret=my-secret")
     namespace.kubectl("build", context({"Dockerfile": "FROM busybox\nRUN true >/flags\n"}), AMD64, *push).ok()
-    assert list(registry.images(repository, "v1")) == ["linux/amd64"]
+    assert "layers" in registry.manifest(repository, "v1").json
     recorded = namespace.kubectl("get", "configmap", "buildkit", "-o", "jsonpath={.data.buildkitd\\.toml}").ok().stdout
     assert "/etc/buildkit/certs/" in recorded
     namespace.kubectl("buildkit", "rm", "buildkit").ok()
