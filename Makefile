@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Tests wait more than they work. A file is run by one process, so that what its tests share is made once.
+SEVERAL := -n 2 --dist loadfile
 
-.PHONY: help setup proto lint unit integration e2e test parity cluster cluster-down demo manifests
+.PHONY: help setup proto lint unit integration e2e test faults soak parity cluster cluster-down demo manifests
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,16 +32,23 @@ lint: setup ## ruff, mypy --strict, the layers
 	$(BIN)/lint-imports
 
 unit: setup ## tests without a cluster or a daemon
-	$(PYTEST) tests/unit
+	$(PYTEST) $(SEVERAL) tests/unit
 
 integration: setup ## tests with a real buildkitd and registry on this machine
-	$(PYTEST) tests/integration tests/parity_requests
+	$(PYTEST) $(SEVERAL) tests/integration tests/parity_requests tests/parity tests/hostile
 
 e2e: setup cluster ## tests on the local cluster
-	. .cluster/env && $(PYTEST) tests/e2e
+	. .cluster/env && $(PYTEST) $(SEVERAL) tests/e2e
 
-test: setup lint cluster ## everything: lint, unit, integration, e2e
-	. .cluster/env && $(PYTEST) tests
+test: setup lint cluster ## everything: lint, unit, integration, e2e, one fault of each class
+	. .cluster/env && $(PYTEST) $(SEVERAL) tests --ignore tests/faults
+	. .cluster/env && $(PYTEST) tests/faults
+
+faults: setup cluster ## break builds on purpose in every way, write docs/reliability.md
+	. .cluster/env && $(BIN)/python -m tests.faults
+
+soak: setup cluster ## 200 builds by 8 workers while pods are killed, write docs/reliability.md
+	. .cluster/env && $(BIN)/python -m tests.soak
 
 parity: setup cluster ## build a corpus with docker buildx and with us, compare the digests, write docs/parity.md
 	. .cluster/env && $(BIN)/python -m tests.parity
