@@ -232,7 +232,7 @@ def volume(namespace: Namespace) -> Iterator[str]:
     """The storage class of one volume of 4Gi, which is a directory of this machine; it and the directory go in the end."""
     name = f"shape-{uuid.uuid4().hex[:6]}"
     directory = Path(tempfile.mkdtemp(prefix="kubectl-build-volume-"))
-    directory.chmod(0o755)
+    directory.chmod(0o777)  # a rootless daemon is not root, and fsGroup does nothing for a hostPath
     spec = {
         "capacity": {"storage": "4Gi"},
         "accessModes": ["ReadWriteOnce"],
