@@ -117,12 +117,16 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             size = os.fstat(file.fileno()).st_size
+            reached = 0
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # tarfile would remember them all
+                if tar.offset <= reached or member.size < 0:  # a size that leads back would be read for ever
+                    raise ProtocolError("the builder sent an archive with sizes that cannot be")
+                reached = tar.offset
                 if tar.offset > size:
                     raise ProtocolError("the builder sent an archive that is cut short")
                 yield member, tar.offset
-    except tarfile.TarError as exc:
+    except (tarfile.TarError, ValueError, OverflowError, IndexError) as exc:  # tarfile lets what int() and the like raise pass
         raise ProtocolError(f"the builder sent what is not a tar archive: {str(exc).lower()}") from exc
 
 
