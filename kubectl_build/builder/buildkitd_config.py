@@ -67,10 +67,7 @@ def parse_buildkitd_config(text: str, *, source: str, read: ReadFile | None = No
     With `read`, the certificates and keys that it names are read and get new paths; without, they are files of the pod and stay.
     Raises ConfigError, and what `read` raises.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{source} is not TOML: {exc}") from exc
+    document = _document(text, source)
     _refuse_what_breaks_the_pod(document, source)
     _table(_table(document.get("worker", {}), "worker", source).get("oci", {}), "worker.oci", source)
     _texts(document.get("insecure-entitlements", []), "insecure-entitlements", source)
@@ -85,6 +82,17 @@ def parse_buildkitd_config(text: str, *, source: str, read: ReadFile | None = No
     if not tables:
         document.pop("registry", None)
     return BuildkitdConfig(text=tomli_w.dumps(document), registries=registries, client_files=files)
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(text)
+        tomli_w.dumps(document)  # what can be read can be nested too deep to be written
+    except ValueError as exc:
+        raise ConfigError(f"{source} is not TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{source} is nested too deep") from exc
+    return document
 
 
 def _refuse_what_breaks_the_pod(document: dict[str, Any], source: str) -> None:
@@ -223,15 +231,17 @@ def read_settings(text: str, read: ReadFile) -> dict[str, RegistrySettings]:
 
     `read` returns the pod's files. Raises ConfigError and what `read` raises.
     """
-    document = tomllib.loads(text)
+    source = "buildkitd.toml of the pod"
     result: dict[str, RegistrySettings] = {}
-    for host, value in document.get("registry", {}).items():
-        table = {key: value[key] for key in ("mirrors", "http", "insecure", "ca") if key in value}
-        result[host] = _take_settings(table, host, "buildkitd.toml of the pod", read, {})
+    for host, value in _table(_document(text, source).get("registry", {}), "registry", source).items():
+        found = _table(value, f"registry.{host}", source)
+        table: dict[str, Any] = {key: found[key] for key in ("mirrors", "http", "insecure", "ca") if key in found}
+        result[host] = _take_settings(table, host, source, read, {})
     return result
 
 
 def authority_files(text: str) -> tuple[str, ...]:
-    """The paths of the authorities that a pod's buildkitd.toml names."""
-    tables = tomllib.loads(text).get("registry", {}).values()
-    return tuple(sorted({path for table in tables for path in table.get("ca", [])}))
+    """The paths of the authorities that a pod's buildkitd.toml names. Raises ConfigError."""
+    source = "buildkitd.toml of the pod"
+    tables = _table(_document(text, source).get("registry", {}), "registry", source).values()
+    return tuple(sorted({path for table in tables for path in _texts(_table(table, "registry", source).get("ca", []), "ca", source)}))

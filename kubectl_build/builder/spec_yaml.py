@@ -38,8 +38,10 @@ def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
     reader = _Reader(f"{KEY} of {source}")
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # a ValueError comes from a date that is none
         raise ConfigError(f"{KEY} of {source} is not YAML: {_one_line(exc)}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{KEY} of {source} is nested too deep") from exc
     if document is None:
         return SpecChange()
     values = reader.mapping(KEY, document)
