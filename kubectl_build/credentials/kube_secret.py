@@ -72,10 +72,11 @@ async def load_secret_keychain(client: SecretReader, namespace: str, name: str) 
 
 def _entries(secret: JsonObject, where: str) -> Entries:
     kind = secret.get("type")
-    if kind not in _KEYS:
+    if not isinstance(kind, str) or kind not in _KEYS:
         raise ConfigError(f'{where} has the type "{kind}"; a registry secret has {" or ".join(_KEYS)}')
     key = _KEYS[kind]
-    encoded = (secret.get("data") or {}).get(key)
+    values = secret.get("data")
+    encoded = values.get(key) if isinstance(values, dict) else None
     if not isinstance(encoded, str):
         raise ConfigError(f'{where} has no key "{key}"')
     try:

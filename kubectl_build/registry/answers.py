@@ -12,7 +12,7 @@ from kubectl_build.model.json import parse_json
 from kubectl_build.registry.http import Response, retry_after
 
 _LONGEST_QUOTE = 256
-_LIMIT = re.compile(r"(\d+);w=(\d+)")
+_LIMIT = re.compile(r"(\d{1,9});w=(\d{1,9})")
 
 
 def refusal(response: Response, registry: str, repository: str, actions: str, *, logged_in: bool) -> RegistryError:

@@ -16,6 +16,7 @@ from kubectl_build.model.digest import (
     MEDIA_TYPE_DOCKER_MANIFEST,
     MEDIA_TYPE_INDEX,
     Descriptor,
+    is_digest,
     sha256_digest,
 )
 from kubectl_build.model.gojson import marshal_indent, ordered_descriptor
@@ -109,7 +110,19 @@ def _open(child: Child) -> tuple[list[JsonObject], Mapping[str, str]]:
         raise ProtocolError(f"the builder's index {digest} is malformed: {exc!r}") from exc
     if not isinstance(annotations, dict) or not isinstance(manifests, list) or not all(isinstance(entry, dict) for entry in manifests):
         raise ProtocolError(f"the builder's index {digest} is malformed: manifests must be a list of objects")
+    if not all(_is_descriptor(entry) for entry in manifests) or not all(isinstance(text, str) for text in annotations.values()):
+        raise ProtocolError(f"the builder's index {digest} is malformed: it has what is no descriptor")
     return manifests, annotations
+
+
+def _is_descriptor(entry: JsonObject) -> bool:
+    return (
+        isinstance(entry.get("mediaType"), str)
+        and is_digest(str(entry.get("digest")))
+        and isinstance(entry.get("size"), int)
+        and isinstance(entry.get("annotations") or {}, dict)
+        and isinstance(entry.get("platform") or {}, dict)
+    )
 
 
 def _group(manifests: Sequence[JsonObject]) -> list[_Image]:

@@ -24,6 +24,7 @@ from kubectl_build.registry.http import Http, NoTls, Refused, RegistryTrust, Res
 DEFAULT_EXPIRY: Final = 60
 """Seconds that a token counts as good where its server does not say (BuildKit and the token specification)."""
 
+_LONGEST_EXPIRY: Final = (1 << 31) - 1
 _CLIENT_ID: Final = "buildkit-client"
 _NO_POST: Final = (401, 404, 405)  # JFrog Artifactory, GCR, and those that say what they mean
 
@@ -116,7 +117,7 @@ def _read(response: Response, request: TokenRequest) -> Token:
             expires = document.get("expires_in")
             return Token(
                 value=value,
-                expires_in=expires if isinstance(expires, int) and expires > 0 else DEFAULT_EXPIRY,
+                expires_in=expires if isinstance(expires, int) and 0 < expires <= _LONGEST_EXPIRY else DEFAULT_EXPIRY,
                 issued_at=_seconds(document.get("issued_at")),
             )
     raise RegistryError(f'the token server {response.url.host} of registry "{request.host}" answered no token')
