@@ -79,6 +79,13 @@ FAULTS = (
     Fault(name="pod evicted through the API", group="pod", inject=evicted, sleep=8),
     Fault(name="buildkitd killed", group="pod", inject=daemon_killed, words=(_AGAIN,)),
     Fault(name="buildkitd killed as layers are pushed", group="pod", strikes=Strikes.PUSH, inject=daemon_killed, words=(_AGAIN,)),
-    Fault(name="buildkitd frozen", group="pod", inject=daemon_frozen, sleep=6, words=(_AGAIN,), until_told=True),
+    Fault(
+        name="buildkitd frozen",
+        group="pod",
+        inject=daemon_frozen,
+        sleep=6,
+        words=("has not asked for this client's health for 15 s", _AGAIN),
+        until_told=True,
+    ),
     Fault(name="exec's program in the pod killed", group="pod", inject=stream_ended, sleep=6, words=(_AGAIN,)),
 )
