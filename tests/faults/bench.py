@@ -116,6 +116,16 @@ class Bench:
     """What the registry keeps, read past its faults."""
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    clients: list[Client] = field(default_factory=list, repr=False)
+    """All that were started and are not known to have ended."""
+
+    def end_clients(self) -> None:
+        """End what a row that went wrong has left running, so that the next one does not meet it."""
+        for client in self.clients:
+            if not client.ended:
+                client.process.kill()
+                client.process.wait(10)
+        self.clients.clear()
 
     def tree(self, dockerfile: str, files: Mapping[str, bytes] | None = None) -> Path:
         """A new build context."""
@@ -151,7 +161,9 @@ class Bench:
                 stderr=stderr,
                 start_new_session=True,
             )
-        return Client(process, log, temporary)
+        client = Client(process, log, temporary)
+        self.clients.append(client)
+        return client
 
     def build(self, tree: Path, *flags: str, builder: str = BUILDER, prefix: tuple[str, ...] = ()) -> Client:
         """Start a build for amd64 on a builder, `buildkit` unless told."""

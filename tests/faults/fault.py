@@ -66,7 +66,14 @@ class Fault:
 
     def run(self, bench: Bench) -> Seen:
         """Run the row and look at what it left. Raises AssertionError where it is not what must be."""
+        try:
+            return self._run(bench)
+        finally:
+            bench.end_clients()
+
+    def _run(self, bench: Bench) -> Seen:
         bench.ready()
+        until("the end of what the row before has left", lambda: not bench.active(), 60)
         before, held = bench.namespace.objects(), set(bench.leases())
         clients: list[Client] = []
         seen = self.scenario(bench) if self.scenario else self._strike(bench, clients)
