@@ -33,7 +33,7 @@ def _signal(number: signal.Signals, strikes: Strikes) -> Fault:
         until("the end of the daemon's builds", lambda: not bench.active(), PROMISED)
         if number != signal.SIGKILL:
             assert not client.left(), client.left()
-        return Seen(outcome=f"exit code {code}", seconds=seconds, told=told(client.stderr, ()))
+        return Seen(outcome=f"exit code {code}", seconds=seconds, told=told(client.stderr, ("interrupted",)))
 
     return Fault(
         name=f"{number.name} {strikes.value}",
@@ -60,7 +60,7 @@ def _signal_while_pods_start(number: signal.Signals) -> Fault:
                 assert not client.left(), client.left()
         finally:
             bench.remove(_FRESH)
-        return Seen(outcome=f"exit code {code}", seconds=seconds, told=told(client.stderr, ()))
+        return Seen(outcome=f"exit code {code}", seconds=seconds, told=told(client.stderr, ("interrupted",)))
 
     return Fault(
         name=f"{number.name} while the builder's pods start", group="client", strikes=Strikes.OTHERWISE, scenario=scenario, leaves=True

@@ -12,6 +12,8 @@ from enum import Enum
 from tests.faults.bench import PROMISED, Bench, Client, run_ok, until
 from tests.faults.registry import Rule
 
+AGAIN = "trying again (2 of 3)"
+SILENT = "has not asked for this client's health for 15 s"
 _MIB = 1024 * 1024
 _BUILD_S = 150.0
 

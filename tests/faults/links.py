@@ -8,10 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tests.cluster import layout
 from tests.faults.bench import Bench, Client
-from tests.faults.fault import Fault, Strikes
+from tests.faults.fault import AGAIN, SILENT, Fault, Strikes
 
-_AGAIN = "trying again (2 of 3)"
-_SILENT = "has not asked for this client's health for 15 s"
 _TABLE = "kubectl-build-faults"
 
 
@@ -58,27 +56,27 @@ def lossy(bench: Bench, _: Client | None) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault(name="stream cut", group="link", inject=cut, sleep=6, words=(_AGAIN,), class_sample=True),
-    Fault(name="stream cut as the context is sent", group="link", strikes=Strikes.CONTEXT, inject=cut, words=(_AGAIN,)),
-    Fault(name="stream cut as layers are pushed", group="link", strikes=Strikes.PUSH, inject=cut, words=(_AGAIN,)),
-    Fault(name="stream frozen", group="link", inject=frozen(up=True, down=True), sleep=6, words=(_SILENT, _AGAIN), until_told=True),
+    Fault(name="stream cut", group="link", inject=cut, sleep=6, words=(AGAIN,), class_sample=True),
+    Fault(name="stream cut as the context is sent", group="link", strikes=Strikes.CONTEXT, inject=cut, words=(AGAIN,)),
+    Fault(name="stream cut as layers are pushed", group="link", strikes=Strikes.PUSH, inject=cut, words=(AGAIN,)),
+    Fault(name="stream frozen", group="link", inject=frozen(up=True, down=True), sleep=6, words=(SILENT, AGAIN), until_told=True),
     Fault(
         name="stream frozen towards the daemon",
         group="link",
         inject=frozen(up=True, down=False),
         sleep=30,
-        words=(_SILENT, _AGAIN),
+        words=(SILENT, AGAIN),
         until_told=True,
     ),
     Fault(
-        name="stream frozen towards the client", group="link", inject=frozen(up=False, down=True), words=(_SILENT, _AGAIN), until_told=True
+        name="stream frozen towards the client", group="link", inject=frozen(up=False, down=True), words=(SILENT, AGAIN), until_told=True
     ),
     Fault(
         name="stream frozen as the context is sent",
         group="link",
         strikes=Strikes.CONTEXT,
         inject=frozen(up=True, down=True),
-        words=(_SILENT, _AGAIN),
+        words=(SILENT, AGAIN),
         until_told=True,
     ),
     Fault(

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.faults.bench import POD, Bench, Client
-from tests.faults.fault import Fault, Strikes
+from tests.faults.fault import AGAIN, SILENT, Fault, Strikes
 
-_AGAIN = "trying again (2 of 3)"
 Inject = Callable[[Bench, Client | None], AbstractContextManager[object]]
 
 
@@ -64,7 +63,7 @@ def stream_ended(bench: Bench, _: Client | None) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault(name="pod killed", group="pod", inject=killed, words=(_AGAIN, "it was deleted")),
+    Fault(name="pod killed", group="pod", inject=killed, words=(AGAIN, "it was deleted")),
     Fault(
         name="pod killed, --retries=0",
         group="pod",
@@ -77,15 +76,15 @@ FAULTS = (
     ),
     Fault(name="pod deleted", group="pod", inject=deleted, sleep=8),
     Fault(name="pod evicted through the API", group="pod", inject=evicted, sleep=8),
-    Fault(name="buildkitd killed", group="pod", inject=daemon_killed, words=(_AGAIN,)),
-    Fault(name="buildkitd killed as layers are pushed", group="pod", strikes=Strikes.PUSH, inject=daemon_killed, words=(_AGAIN,)),
+    Fault(name="buildkitd killed", group="pod", inject=daemon_killed, words=(AGAIN,)),
+    Fault(name="buildkitd killed as layers are pushed", group="pod", strikes=Strikes.PUSH, inject=daemon_killed, words=(AGAIN,)),
     Fault(
         name="buildkitd frozen",
         group="pod",
         inject=daemon_frozen,
         sleep=6,
-        words=("has not asked for this client's health for 15 s", _AGAIN),
+        words=(SILENT, AGAIN),
         until_told=True,
     ),
-    Fault(name="exec's program in the pod killed", group="pod", inject=stream_ended, sleep=6, words=(_AGAIN,)),
+    Fault(name="exec's program in the pod killed", group="pod", inject=stream_ended, sleep=6, words=(AGAIN,)),
 )

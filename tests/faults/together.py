@@ -44,9 +44,9 @@ def _ended_by(verb: str, *flags: str) -> Callable[[Bench], Seen]:
             client.says(" begun", 60)
             other = bench.start(verb, _NAME, *flags, program="kubectl-buildkit")
             began = time.monotonic()
+            assert other.ends(60) == 0, other.stderr
             code = client.ends(60)
             seconds = time.monotonic() - began
-            assert other.ends(60) == 0, other.stderr
             assert code == (5 if forced else 0), f"exit code {code}\n{client.stderr}"
             until(
                 "the end of the builder's pods",
