@@ -23,9 +23,6 @@ from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
 
-_REASON_SECONDS = 3.0
-"""How long the API server gets to tell why a pod's connection broke: the kubelet reports a dead container within about a second."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -87,7 +84,8 @@ async def guarded(kube: KubeClient, pod: PodInfo) -> AsyncIterator[None]:
                 yield
             except ConnectionLost as error:
                 if not error.silent:
-                    await asyncio.wait({guard}, timeout=_REASON_SECONDS)
+                    # The kubelet reports a dead container within about a second.
+                    await asyncio.wait({guard}, timeout=deadlines().reason)
                 raise
             finally:
                 guard.cancel()

@@ -42,7 +42,6 @@ QEMU_NOTE = "--qemu-install registers emulators in the kernel of the builder's n
 
 _ROUNDS = 5
 """How often a pool that somebody else removes while we wait is made anew."""
-_OTHERS_SECONDS = 5.0
 _OTHERS_INTERVAL = 0.5
 
 
@@ -239,7 +238,7 @@ class _Bootstrap:
         """Whether the client that has made a StatefulSet which cannot start takes it away within some seconds, to make another."""
         metadata = stateful_set["metadata"]
         with suppress(TimeoutError):
-            async with asyncio.timeout(_OTHERS_SECONDS):
+            async with asyncio.timeout(deadlines().others):
                 while True:
                     await asyncio.sleep(_OTHERS_INTERVAL)
                     try:

@@ -14,6 +14,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import PODS
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, Forbidden, KubectlBuildError
 from kubectl_build.model.events import Note, Sink
 
@@ -22,7 +23,6 @@ CLUSTER_AUTOSCALER = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 
 _AFTER = 3.0
 """A build that is over by then has cost no request. What an autoscaler takes before that is built again soon."""
-_END_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def kept(client: KubeClient, pod: PodInfo, *, active: Callable[[], Awaitab
         ended.set()
         # Not cancelled at once: what is being set could not be taken away.
         try:
-            await asyncio.wait({task}, timeout=_END_SECONDS)
+            await asyncio.wait({task}, timeout=deadlines().release)
         finally:
             task.cancel()
             await asyncio.wait({task})

@@ -8,10 +8,9 @@ from contextlib import suppress
 from kubectl_build.builder import names
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import Resource
+from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import AlreadyExists, ClusterError, Conflict, KubectlBuildError, NotFound
 from kubectl_build.model.json import JsonObject
-
-_UNDO_SECONDS = 5.0
 
 
 async def create_if_missing(client: KubeClient, resource: Resource, item: JsonObject) -> JsonObject | None:
@@ -32,7 +31,7 @@ async def create_if_missing(client: KubeClient, resource: Resource, item: JsonOb
 async def _undo(client: KubeClient, resource: Resource, creation: asyncio.Future[JsonObject]) -> None:
     try:
         with suppress(KubectlBuildError, TimeoutError):
-            async with asyncio.timeout(_UNDO_SECONDS):
+            async with asyncio.timeout(deadlines().cleanup):
                 await delete_same(client, resource, await creation)
     finally:
         creation.cancel()

@@ -241,7 +241,7 @@ def _level(api: FakeKubeApi) -> str:
 def _hasty(monkeypatch: pytest.MonkeyPatch, impatience: None) -> None:
     monkeypatch.setattr("kubectl_build.builder.explain._LONG", 0.0)
     monkeypatch.setattr("kubectl_build.builder.explain._SHORT", 0.0)
-    monkeypatch.setattr(bootstrap, "_OTHERS_SECONDS", 0.2)
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "others=200ms")
     monkeypatch.setattr(bootstrap, "_OTHERS_INTERVAL", 0.01)
 
 
@@ -332,8 +332,10 @@ async def test_ensure_goes_down_with_a_pool_that_create_has_just_made(api: FakeK
     assert (again.changed, _level(api)) == (False, "rootless")
 
 
-async def test_two_that_wait_for_one_pool_go_down_together(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
-    bootstrap._OTHERS_SECONDS = 10.0  # the other client's step takes as long as it takes
+async def test_two_that_wait_for_one_pool_go_down_together(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "others=10s")  # the other client's step takes as long as it takes
     async with run_controller(api, _starts("rootless")):
         first, second = await asyncio.gather(_ensure(client, notes), _ensure(client, notes))
 
