@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from kubectl_build.builder.spec import RegistrySettings, registry_trust
+from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.daemons import address, registry_dial
 from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.finding import Finding, Level, note, ok, problem
 from kubectl_build.doctor.logins import Login, find_login
 from kubectl_build.doctor.patient import Patient
-from kubectl_build.errors import KubectlBuildError, RegistryError, UsageError
+from kubectl_build.errors import DialError, KubectlBuildError, RegistryError, UsageError
 from kubectl_build.model.events import BuildEvent
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, normalize, runs_on
@@ -25,6 +26,8 @@ from kubectl_build.registry.pool import Registries, open_registries
 
 _ABSENT = 404
 _SHOWN = 5
+_IMAGES = 4
+"""Names of the last build that are looked at: the daemon says them, and each is a request from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ async def _last_images(patient: Patient) -> tuple[tuple[Reference, ...], str]:
         return (), "no image is named, and no build with a name is remembered"
     newest = max(records, key=lambda record: record.created)
     try:
-        return tuple(parse_reference(name) for name in newest.images), ""
+        return tuple(parse_reference(name) for name in newest.images[:_IMAGES]), ""
     except UsageError as error:
         return (), error.message
 
@@ -103,9 +106,12 @@ async def _way(patient: Patient) -> tuple[Mapping[str, RegistrySettings], Dial |
     pod = address(usable) if usable is not None else patient.pod_address
     if pod is None:
         return settings, None, "the daemon is in no pod" if patient.address is not None else "no pod of the builder runs"
+    # A pod that an address names may be nobody's: what it trusts is in its files.
+    owner = builder or Builder(name=patient.name, namespace=pod.namespace)
+    asked = usable or PodInfo(name=pod.name, namespace=pod.namespace, uid="", architecture="")
     try:
-        if builder is not None and usable is not None:
-            settings = await load_registries(patient.cluster, builder, usable)
+        with suppress(DialError):  # no such file there, or nothing to read it with
+            settings = await load_registries(patient.cluster, owner, asked)
         dial = await registry_dial(patient.cluster, pod, _silent)
     except KubectlBuildError as error:
         return settings, None, f"registries cannot be reached through pod {pod.name}: {error.message}"

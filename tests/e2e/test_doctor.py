@@ -149,6 +149,16 @@ def test_image_that_cannot_be_pulled_is_explained(make_namespace: Callable[[str]
     assert told["command"].startswith("kubectl ")
 
 
+def test_pod_by_its_address_is_examined_without_its_builder(built: tuple[Namespace, str, str]) -> None:
+    namespace, both, _ = built
+    address = f"kube-pod://buildkit-amd64-0?namespace={namespace.name}&container=buildkitd"
+    flags = "--image", both, "--registry-secret=my-secret", "-o", "json"
+    found = findings(namespace.kubectl("buildkit", "doctor", address, *flags))
+    assert {"api server", "rights", "daemons", "disks", "registries"} <= set(found)
+    assert "pods" not in found
+    assert "from the builder's pod" in found["registries"][0]["finding"]
+
+
 def test_namespace_and_cluster_that_are_not_there_are_problems(namespace: Namespace) -> None:
     (told,) = of_level(findings(namespace.kubectl("buildkit", "doctor", "-n", "nowhere", "-o", "json"), 1), "problem")
     assert told["command"] == "kubectl create namespace nowhere"

@@ -81,6 +81,26 @@ def test_du_filters_of_what_is_or_is_not_split_the_list(built: Namespace) -> Non
     assert not mutable & immutable
 
 
+def test_du_of_one_pod_by_its_address_lists_that_pod_alone(built: Namespace) -> None:
+    found = usage(built, "--builder", f"kube-pod://{PODS[0]}?namespace={built.name}&container=buildkitd")
+    assert list(found) == PODS[:1]
+    assert found[PODS[0]]["totals"]["total"] >= 300_000
+
+
+def test_du_needs_no_more_than_to_list_pods_and_to_exec(built: Namespace) -> None:
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]},
+    ]
+    api = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": {"name": "bare"}, "rules": rules}
+    subject = {"apiGroup": api, "kind": "User", "name": "bare"}
+    reference = {"apiGroup": api, "kind": "Role", "name": "bare"}
+    binding = {"apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": {"name": "bare"}, "roleRef": reference, "subjects": [subject]}
+    built.kubectl.apply(role, binding)
+    assert list(usage(built, "--as=bare")) == PODS
+
+
 def test_prune_without_a_terminal_needs_force(built: Namespace) -> None:
     before = usage(built)
     built.kubectl("buildkit", "prune").failed(2, "--force")

@@ -148,6 +148,13 @@ def test_what_a_daemon_tells_moves_no_cursor() -> None:
     assert "\nID: forged" not in shown
 
 
+@pytest.mark.parametrize("seconds", [1e18, -1e18, float(2**63)])
+def test_time_that_no_calendar_has_is_left_empty(seconds: float) -> None:
+    odd = reply("p", (UsageRecord(id="a", created=seconds, last_used=seconds),))
+    assert usage_document("b", [odd])["pods"][0]["records"][0]["createdAt"] == ""
+    assert "a" in usage_details([odd], 0.0) + usage_table([odd], 0.0)
+
+
 def test_document_has_the_daemons_that_did_not_answer() -> None:
     silent: Reply[tuple[UsageRecord, ...]] = Reply(member=member("b"), error=ConnectionLost("gone"))
     replies = [reply("a", RECORDS[:1]), silent]
