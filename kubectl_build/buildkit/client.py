@@ -209,7 +209,12 @@ class BuildkitClient:
         call = self._channel.unary_unary(method, request_serializer=type(request).SerializeToString)(
             request, timeout=deadline, metadata=tuple(metadata)
         )
-        return _parsed(response, await self.boundary(call, method, raw=raw), method)
+        try:
+            return _parsed(response, await self.boundary(call, method, raw=raw), method)
+        except RpcFailure as failure:
+            if deadline is not None and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:  # ours, not what a build ended with
+                raise ConnectionLost(f"the builder did not answer {method.rsplit('/', 1)[-1]} in time") from failure
+            raise
 
     def _stream(self, method: str) -> Any:
         return self._channel.unary_stream(method, request_serializer=lambda message: message.SerializeToString())
