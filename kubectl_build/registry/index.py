@@ -16,7 +16,6 @@ from kubectl_build.model.digest import (
     MEDIA_TYPE_DOCKER_MANIFEST,
     MEDIA_TYPE_INDEX,
     Descriptor,
-    is_digest,
     sha256_digest,
 )
 from kubectl_build.model.gojson import marshal_indent, ordered_descriptor
@@ -118,7 +117,7 @@ def _open(child: Child) -> tuple[list[JsonObject], Mapping[str, str]]:
 def _is_descriptor(entry: JsonObject) -> bool:
     return (
         isinstance(entry.get("mediaType"), str)
-        and is_digest(str(entry.get("digest")))
+        and isinstance(entry.get("digest"), str)
         and isinstance(entry.get("size"), int)
         and isinstance(entry.get("annotations") or {}, dict)
         and isinstance(entry.get("platform") or {}, dict)
