@@ -54,7 +54,7 @@ class Failure:
 class Daemon:
     """What it answers, and what it got. `heard` is what came out of sessions, as far as it is kept; `script_error` is the test's own.
 
-    `silent` names methods (`Solve`, `Gateway`, ...) that are never answered, not even when the client has given up.
+    `solving` is set when a build has begun. `silent` names methods (`Solve`, `Gateway`, ...) that are never answered, not even when the client has given up.
     """
 
     info: Answer = field(default_factory=lambda: control_pb2.InfoResponse())
@@ -71,7 +71,7 @@ class Daemon:
     silent: frozenset[str] = frozenset()
     heard: bytearray = field(default_factory=bytearray)
     script_error: BaseException | None = None
-    solves: int = 0
+    solving: asyncio.Event = field(default_factory=asyncio.Event)
     _scripted: asyncio.Event = field(default_factory=asyncio.Event)
     _returned: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -128,7 +128,7 @@ class Daemon:
         return gateway_pb2.ReturnResponse()
 
     async def _solve(self, _request: bytes, context: Any) -> Answer:
-        self.solves += 1
+        self.solving.set()
         try:
             await self._returned.wait()
             await self._unless_silent("Solve")
