@@ -54,7 +54,8 @@ class Failure:
 class Daemon:
     """What it answers, and what it got. `heard` is what came out of sessions, as far as it is kept; `script_error` is the test's own.
 
-    `solving` is set when a build has begun. `silent` names methods (`Solve`, `Gateway`, ...) that are never answered, not even when the client has given up.
+    `solving` is set when a build has begun.
+    `silent` names methods (`Solve`, `Gateway`, ...) that are never answered, not even when the client has given up.
     """
 
     info: Answer = field(default_factory=lambda: control_pb2.InfoResponse())
