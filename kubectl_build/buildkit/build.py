@@ -95,6 +95,12 @@ async def solve_job(
     """Run `job` with a session of its own: results go to `targets`, by the exporter's number. None when `check` ended it."""
     send = FileSend(targets or {})
     session = services.session(*([send] if targets else []), stores=stores)
+
+    def tell_silence(seconds: float) -> None:
+        text = f"the builder has not asked for this client's health for {seconds:.0f} s, although it does so every 5 s" if seconds else ""
+        emit(Note(text=text, level="wait"))
+
+    session.on_silence = tell_silence
     try:
         async with attached(client, session):
             return await run_solve(client, session, job, check=check, emit=emit, pool=label)

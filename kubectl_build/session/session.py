@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import string
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,9 @@ _SERVING: Final = frame(b"\x08\x01")  # grpc.health.v1.HealthCheckResponse{statu
 
 _TICK: Final = 1.0
 
+_WORTH_TELLING: Final = 0.6
+"""The part of the limit after which a silence is told: two checks should have come by then."""
+
 _GIVEN_UP: Final = 45.0
 """Seconds after which the daemon has given up a client that was stopped, or whose machine slept: two checks of 15 s, 5 s apart."""
 
@@ -40,6 +43,8 @@ class Session:
         self.shared_key = shared_key
         self.failure: KubectlBuildError | None = None
         """The first error of a handler that the user should see in place of what the daemon makes of it."""
+        self.on_silence: Callable[[float], None] = _ignore
+        """Told when the daemon has been silent for so many seconds that the user should know of it, and with 0 when it no longer is."""
         self.lost = False
         """Whether the link or the daemon has ended the session: nothing more is to be expected of either."""
         methods: dict[str, Handler] = {HEALTH_METHOD: _check}
@@ -129,8 +134,11 @@ class _Server:
     async def _watch(self) -> None:
         """Count the seconds of silence. Ours do not count: after a pause of this process what the daemon sent meanwhile is still unread."""
         loop = asyncio.get_running_loop()
-        limit = deadlines().health
+        limit, told = deadlines().health, False
         while self._silence < limit:
+            if told != (self._silence >= limit * _WORTH_TELLING):
+                told = not told
+                self._session.on_silence(self._silence if told else 0.0)
             before, slept = loop.time(), _clock()
             await asyncio.sleep(_TICK)
             if (stopped := _clock() - slept) > _GIVEN_UP:
@@ -181,6 +189,10 @@ class _Server:
             self._connection.finish(stream_id, getattr(first, "code", UNKNOWN), str(first))
         else:
             self._connection.finish(stream_id, OK)
+
+
+def _ignore(_seconds: float) -> None:
+    """Whom nobody has asked to tell of a silence."""
 
 
 async def _check(stream: ServerStream) -> None:

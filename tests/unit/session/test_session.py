@@ -224,6 +224,21 @@ async def test_silence_of_the_daemon_is_a_lost_connection(monkeypatch: pytest.Mo
         await _session(_echo).serve(ours)
 
 
+async def test_silence_of_the_daemon_is_told_before_it_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=100ms")
+    monkeypatch.setattr(session_module, "_TICK", 0.01)
+    ours, _ = pipe_pair()
+    told: list[float] = []
+    session = _session(_echo)
+    session.on_silence = told.append
+
+    with pytest.raises(ConnectionLost):
+        await session.serve(ours)
+
+    (seconds,) = told
+    assert 0.06 <= seconds < 0.1
+
+
 async def test_client_that_was_stopped_for_long_does_not_wait_for_a_daemon_that_has_given_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([100.0, 101.0, 101.0, 161.0])
     monkeypatch.setattr(session_module, "_clock", lambda: next(times))
