@@ -49,13 +49,13 @@ async def _remove(client: KubeClient, name: str, *, force: bool, emit: Sink) -> 
     selector = names.selector(name)
     sets, config_maps, pods = await together(*(_list(client, resource, selector) for resource in (STATEFULSETS, CONFIGMAPS, PODS)))
     secrets = await _secrets(client, name, selector, sets)
+    if force:
+        await end_pods(client, pods)
     # The pools first: a failure on the way leaves the ConfigMap, by which the builder is still found.
     await together(*(delete_same(client, STATEFULSETS, item) for item in sets))
     owned = {item["metadata"]["uid"] for item in sets}
     strays = [pod for pod in pods if not any(owner.get("uid") in owned for owner in pod["metadata"].get("ownerReferences") or ())]
     await together(*(delete_same(client, PODS, pod) for pod in strays))
-    if force:
-        await end_pods(client, pods)
     await settle_claims(client, name, sets, emit)
     await together(*(delete_same(client, SECRETS, item) for item in secrets))
     try:
@@ -69,7 +69,10 @@ async def _remove(client: KubeClient, name: str, *, force: bool, emit: Sink) -> 
 
 
 async def end_pods(client: KubeClient, pods: Sequence[JsonObject]) -> None:
-    """Delete `pods` without the time in which their daemons would finish what they build. Raises ApiError."""
+    """Delete `pods` without the time in which their daemons would finish what they build. Raises ApiError.
+
+    To be done before their StatefulSet is deleted or scaled down: a kubelet that has begun to wait for a daemon does not stop waiting.
+    """
 
     async def end(pod: JsonObject) -> None:
         with suppress(NotFound, Conflict):

@@ -29,9 +29,9 @@ async def stop_builder(client: KubeClient, builder: Builder, *, force: bool = Fa
             namespace=client.namespace,
         )
     running = [pool for pool in builder.pools if pool.replicas]
-    pods = list((await client.list(PODS, label_selector=names.selector(builder.name))).items) if force else []
+    if force:
+        await end_pods(client, list((await client.list(PODS, label_selector=names.selector(builder.name))).items))
     await together(*(client.patch(STATEFULSETS, pool.name, {"spec": {"replicas": 0}}) for pool in running))
-    await end_pods(client, pods)
     await wait_gone(client, builder.name, done="stopped", emit=emit, deadline=deadline)
     return tuple(pool.architecture for pool in running)
 

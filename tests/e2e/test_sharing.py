@@ -163,7 +163,8 @@ def test_rm_force_ends_the_build_and_says_whose_it_was(namespace: Namespace, con
     build = building(namespace, namespace.kubectl.with_env(LOGNAME="ann"), slow(context, "x", seconds=90), *flags)
     result = namespace.kubectl("buildkit", "rm", name, "--force").ok()
     assert "ann@" in result.stderr, str(result)
-    assert result.seconds < 30
+    # A pod that may finish its builds has more than a minute.
+    assert result.seconds < 45
     build.wait(20).failed(5, "forced-amd64-0")
     until(lambda: not [item for item in namespace.objects() if "/forced" in item], "nothing is left")
 
