@@ -90,7 +90,7 @@ def _inside(dockerfile: str, create: tuple[str, ...], code: int, words: tuple[st
             assert not missing, f"stderr does not say {missing}\n{client.stderr}"
             bench.ready(f"{_NAME}-amd64-0")
             # The daemon gives back what a failed step took by itself, some seconds later.
-            until("a build afterwards", lambda: _small(bench).ends(90) == 0, 2 * PROMISED)
+            until("a build afterwards", lambda: _small(bench).ends(90) == 0, 4 * PROMISED)
         return Seen(outcome=outcome(ended), seconds=seconds, told=told(client.stderr, words))
 
     return scenario

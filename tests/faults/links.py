@@ -95,7 +95,17 @@ FAULTS = (
         code=4,
         words=("error:", layout.HOST_IP),
     ),
-    Fault(name="API server gone during a build and not back", group="link", inject=away, sleep=60, code=5, within=50, words=("error:",)),
+    # Nobody can delete the Lease; it counts as dead after its minute.
+    Fault(
+        name="API server gone during a build and not back",
+        group="link",
+        inject=away,
+        sleep=60,
+        code=5,
+        within=50,
+        words=("error:",),
+        leaves=True,
+    ),
     Fault(name="200 ms delay", group="link", strikes=Strikes.BEFORE, inject=slow(delay=0.1)),
     Fault(name="1 Mbit/s", group="link", strikes=Strikes.BEFORE, inject=slow(rate=125_000), files={"data": bytes(500_000)}),
     Fault(name="30 % packet loss", group="link", strikes=Strikes.BEFORE, inject=lossy, files={"data": bytes(100_000)}),

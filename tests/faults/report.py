@@ -23,6 +23,7 @@ def _cell(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{6}-\d+\b", "ID", text)
     text = re.sub(r"\bfaults-[0-9a-f]{6}\b", "NAMESPACE", text)
     text = re.sub(r"/\S*kubectl-build-faults-\w+/", "", text)
+    text = re.sub(r"\b[\w-]+@[\w-]+ \(", "USER@HOST (", text)
     text = re.sub(r"sha256:[0-9a-f]{12,}", "sha256:...", text)
     shown = text if len(text) <= 300 else text[:297] + "..."
     return shown.replace("|", "\\|").replace("<", "&lt;")
