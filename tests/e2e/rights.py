@@ -69,13 +69,20 @@ def note(*words: str, left: frozenset[str] = frozenset()) -> Told:
 
 
 def slug(text: str) -> str:
-    """A right as part of an object's name."""
-    return "".join(character if character.isalnum() else "-" for character in text).rstrip("-")
+    """A right, or several, as an object's name."""
+    return "".join(character if character.isalnum() else "-" for character in text)[:60].rstrip("-")
 
 
-def without(role: frozenset[str], right: str) -> frozenset[str]:
-    assert right in role, f"the Role does not grant: {right}"
-    return role - {right}
+def several(*rights: str) -> str:
+    """Rights that are taken away at once, since nothing comes of any."""
+    return ", ".join(rights)
+
+
+def without(role: frozenset[str], taken: str) -> frozenset[str]:
+    """The rights of `role` without one, or `several`."""
+    rights = set(taken.split(", "))
+    assert rights <= role, f"the Role does not grant: {rights - role}"
+    return role - rights
 
 
 def printed_roles(namespace: Namespace) -> dict[str, frozenset[str]]:

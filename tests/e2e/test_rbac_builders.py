@@ -24,6 +24,7 @@ from tests.e2e.rights import (
     printed_roles,
     refusal,
     replicas,
+    several,
     slug,
     without,
 )
@@ -59,13 +60,9 @@ REMOVING = {
     "delete configmaps": refusal(CREATE),
     "delete secrets": refusal(CREATE),
     "list secrets": WELL,
-    "delete pods": WELL,
     f"list {POLICIES}": note("NetworkPolicy", "is left", left=frozenset({"NetworkPolicy"})),
     f"delete {POLICIES}": note("NetworkPolicy", "is left", left=frozenset({"NetworkPolicy"})),
-    f"list {LEASES}": WELL,
-    f"delete {LEASES}": WELL,
-    "list persistentvolumeclaims": WELL,
-    "delete persistentvolumeclaims": WELL,
+    several("delete pods", f"list {LEASES}", f"delete {LEASES}", "list persistentvolumeclaims", "delete persistentvolumeclaims"): WELL,
 }
 KEEPS = {f"delete {STATEFULSETS}", f"list {STATEFULSETS}", "list configmaps", "list pods"}
 """Without these a builder is not touched at all."""
@@ -78,10 +75,7 @@ STARTING = {
     f"create {STATEFULSETS}": refusal(CREATE),
     "get configmaps": note("kubectl-build-defaults"),
     f"list {STATEFULSETS}": note("you may not list statefulsets"),
-    f"watch {STATEFULSETS}": WELL,
-    "watch pods": WELL,
-    "list events": WELL,
-    "delete pods": WELL,
+    several(f"watch {STATEFULSETS}", "watch pods", "list events", "delete pods"): WELL,
 }
 """Building where there is no builder."""
 
