@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kubectl_build.errors import UsageError
+from kubectl_build.fsutil import globs
 from kubectl_build.fsutil.gopath import BadPatternError, check_syntax, clean
 from kubectl_build.fsutil.goregexp import translate
 
@@ -41,6 +42,11 @@ class Pattern:
             return translate(_go_regexp(self.text))
         except BadPatternError:
             return None
+
+    @cached_property
+    def tokens(self) -> list[str] | None:
+        """What decides in place of `regexp` where that could take for ever."""
+        return globs.tokens_of(self.text)
 
     @property
     def without_trailing_glob(self) -> str:
@@ -121,6 +127,8 @@ class PatternMatcher:
 
 
 def _try(pattern: Pattern, path: str) -> bool:
+    if pattern.tokens is not None and "\n" not in path:
+        return globs.matches(pattern.tokens, path)
     if pattern.regexp is None:
         raise _bad(pattern.text, "Go's regular expressions do not accept it")
     return pattern.regexp.match(path) is not None
