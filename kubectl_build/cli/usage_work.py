@@ -13,13 +13,13 @@ import typer
 from kubectl_build.buildkit.usage import PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
 from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ClusterError, UsageError
-from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.survey import ask_each, find_members
 
@@ -47,7 +47,7 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
-            members = await find_members(name, kube, emit=_note)
+            members = await find_members(name, kube, emit=note)
             replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache", connecting=connecting)
         _raise_alone(replies)
         _show(name, replies, shown)
@@ -70,7 +70,7 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
             name = await _name(builder, kube)
-            members = await find_members(name, kube, emit=_note)
+            members = await find_members(name, kube, emit=note)
             replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache", connecting=connecting)
         _raise_alone(replies)
         _show(name, replies, shown)
@@ -84,7 +84,7 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
 
 async def _name(said: str, kube: KubeClient | None) -> str:
     """The builder that was named, else the one that this user prefers."""
-    return said if said or kube is None else await current_builder(None, kube, emit=_note, environ=os.environ)
+    return said if said or kube is None else await current_builder(None, kube, emit=note, environ=os.environ)
 
 
 def _agreed(order: PruneOrder) -> bool:
@@ -115,8 +115,3 @@ def _raise_for_silence(builder: str, replies: Replies) -> None:
     if failed:
         message = f"{len(failed)} of {len(replies)} pods did not do what was asked: {'; '.join(failed)}"
         raise ClusterError(message, hint=f"see: kubectl buildkit doctor {builder}")
-
-
-def _note(event: BuildEvent) -> None:
-    if isinstance(event, Note) and event.text:
-        print(event.text, file=sys.stderr)
