@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -95,7 +96,8 @@ async def test_push_that_breaks_is_begun_again_and_every_step_is_cached(bench: B
             gate.open = True
 
     name = parse_reference(f"{gate.address}/broken:1")
-    request = bench.request("FROM scratch\nCOPY Dockerfile /\n", tags=(name,), outputs=(image(push="true"),))
+    fresh = f"# {secrets.token_hex(8)}\n"  # so that the daemon has not copied it for another test
+    request = bench.request(f"FROM scratch\n{fresh}COPY Dockerfile /\n", tags=(name,), outputs=(image(push="true"),))
 
     result = await build(request, bench.kube, emit=emit, environ={})
 
