@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from kubectl_build.cli.flagged import keyword, with_parameters
 from kubectl_build.model.request import DEFAULT_RETRIES, AuthVia, Emulation
 
 
@@ -164,26 +164,17 @@ def ignored_flags(flags: BuildFlags) -> list[str]:
 def with_build_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Give `command` the fields of BuildFlags as flags: its parameter `flags` receives a BuildFlags."""
     hints = get_type_hints(BuildFlags, include_extras=True)
-    names = [item.name for item in dataclasses.fields(BuildFlags)]
-    signature = inspect.signature(command, eval_str=True)
-    own = [p for name, p in signature.parameters.items() if name != "flags"]
+    lists = {name for name, hint in hints.items() if hint.__origin__ == Texts}
     added = []
-    for name in names:
-        kind, option = hints[name].__origin__, hints[name].__metadata__[0]
+    for item in dataclasses.fields(BuildFlags):
+        kind, option = hints[item.name].__origin__, hints[item.name].__metadata__[0]
         kind, default = (Texts | None, None) if kind == Texts else (kind, _DEFAULTS.get(kind))
-        added.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]))
+        added.append(keyword(item.name, default, Annotated[kind, option]))
 
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> int:
-        values = {name: kwargs.pop(name) for name in names}
-        lists = {name: list(values[name] or ()) for name in names if hints[name].__origin__ == Texts}
-        return command(*args, flags=BuildFlags(**values | lists), **kwargs)
+    def make(values: dict[str, Any]) -> BuildFlags:
+        return BuildFlags(**values | {name: list(values[name] or ()) for name in lists})
 
-    parameters = sorted([*own, *added], key=lambda p: p.kind)
-    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect.signature reads first
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": int}
-    del wrapper.__wrapped__  # or typer would read the annotations of the function beneath
-    return wrapper
+    return with_parameters(command, "flags", added, make)
 
 
 class GroupedCommand(TyperCommand):

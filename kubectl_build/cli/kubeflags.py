@@ -5,13 +5,12 @@ typer reads a command's parameters from its signature; the decorator here adds t
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from kubectl_build.cli.flagged import keyword, with_parameters
 from kubectl_build.model.kubeflags import KubeFlags
 
 _PANEL = "Cluster"
@@ -45,20 +44,9 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
 
 def with_cluster_flags(command: Callable[..., int]) -> Callable[..., int]:
     """Give `command` kubectl's flags: its parameter `kube_flags` receives a KubeFlags."""
-    signature = inspect.signature(command, eval_str=True)
-    own = [p for name, p in signature.parameters.items() if name != "kube_flags"]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in _FLAGS.items()
-    ]
+    added = [keyword(name, default, kind) for name, (kind, default) in _FLAGS.items()]
+    return with_parameters(command, "kube_flags", added, _kube_flags)
 
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> int:
-        values = {name: kwargs.pop(name) for name in _FLAGS if name in kwargs}
-        values["as_groups"] = tuple(values.get("as_groups") or ())
-        return command(*args, kube_flags=KubeFlags(**values), **kwargs)
 
-    wrapper.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]  # what inspect.signature reads first
-    wrapper.__annotations__ = {p.name: p.annotation for p in own + added} | {"return": int}
-    del wrapper.__wrapped__  # or typer would read the annotations of the function beneath
-    return wrapper
+def _kube_flags(values: dict[str, Any]) -> KubeFlags:
+    return KubeFlags(**{**values, "as_groups": tuple(values.get("as_groups") or ())})
