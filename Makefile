@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Tests wait more than they work. A file is run by one process, so that what its tests share is made once.
-SEVERAL := -n 2 --dist loadfile
+SEVERAL := -n 3 --dist loadfile
 
 .PHONY: help setup proto lint unit integration e2e test faults soak parity cluster cluster-down demo manifests
 .DEFAULT_GOAL := help
