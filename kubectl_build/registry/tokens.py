@@ -40,25 +40,48 @@ class RegistryTokens:
         """TokenFetcher.takes_tokens: whether the answer to nobody's request, of whatever status, offers Bearer."""
         trust = self._trust(host)
         async with open_http(host, trust=trust, dial=None, retry=self._retry) as http:
-            try:
-                response = await http.send("GET", URL(f"https://{host}/v2/"), headers={})
-            except (NoTls, Refused):
-                if not _may_be_plain(host, trust):
-                    raise
-                response = await http.send("GET", URL(f"http://{host}/v2/"), headers={})
-        return any(challenge.scheme == "bearer" for challenge in parse_challenges(response.challenges))
+            return bool(await _bearer_realms(http, host, trust, "/v2/"))
 
     async def fetch(self, request: TokenRequest, credentials: Credentials | None) -> Token:
-        """TokenFetcher.fetch. The realm comes from the registry by way of the daemon, so it must be one that may get the login."""
+        """TokenFetcher.fetch. The daemon says what the registry's realm is, so a login goes to another host only where the registry says so
+        too."""
         trust = self._trust(request.host)
         realm = _realm(request, trust)
         login = credentials if credentials is not None and credentials.secret else None
         async with open_http(request.host, trust=trust, dial=None, retry=self._retry) as http:
+            if login is not None and realm.host != URL(f"//{request.host}").host:
+                await _check_named(http, realm, request, trust)
             response = await _ask(http, realm, request, login)
         if response.status != 200:
             actions = "pull,push" if any("push" in scope.rpartition(":")[2] for scope in request.scopes) else "pull"
             raise refusal(response, request.host, request.repository or "*", actions, logged_in=login is not None)
         return _read(response, request)
+
+
+async def _check_named(http: Http, realm: URL, request: TokenRequest, trust: RegistryTrust) -> None:
+    """Raise RegistryError unless the registry itself, asked by us, sends whoever wants a token to the host of `realm`."""
+    for path in ("/v2/", f"/v2/{request.repository}/tags/list" if request.repository else ""):
+        for named in await _bearer_realms(http, request.host, trust, path) if path else ():
+            try:
+                if URL(named).origin() == realm.origin():
+                    return
+            except ValueError:
+                continue
+    raise RegistryError(
+        f'the builder asks for a token from "{realm.host}", which gets no login: registry "{request.host}" does not name it',
+        hint="--auth-via=cluster lets the builder fetch its tokens itself",
+    )
+
+
+async def _bearer_realms(http: Http, host: str, trust: RegistryTrust, path: str) -> list[str]:
+    """The realms of the Bearer challenges in the answer, of whatever status, to nobody's request."""
+    try:
+        response = await http.send("GET", URL(f"https://{host}{path}"), headers={})
+    except (NoTls, Refused):
+        if not _may_be_plain(host, trust):
+            raise
+        response = await http.send("GET", URL(f"http://{host}{path}"), headers={})
+    return [challenge.parameters.get("realm", "") for challenge in parse_challenges(response.challenges) if challenge.scheme == "bearer"]
 
 
 async def _ask(http: Http, realm: URL, request: TokenRequest, login: Credentials | None) -> Response:

@@ -79,6 +79,17 @@ async def test_password_is_posted_in_the_form() -> None:
     assert server.requests == [("POST", [*_FORM, ("grant_type", "password"), ("username", "me"), ("password", "pa:ss")], "")]
 
 
+async def test_login_goes_to_another_host_only_where_the_registry_names_it() -> None:
+    async with _serve(TokenServer({"POST": (200, _GOOD)})) as server:
+        elsewhere = f"http://localhost:{server.host.rpartition(':')[2]}/token"
+        with pytest.raises(RegistryError, match=r'"localhost", which gets no login: registry "127\.0\.0\.1:'):
+            await RegistryTokens().fetch(server.asked(realm=elsewhere), _LOGIN)
+        assert server.requests == []
+
+        server.challenges = (f'Bearer realm="{elsewhere}",service="s"',)
+        assert await RegistryTokens().fetch(server.asked(realm=elsewhere), _LOGIN) == _TOKEN
+
+
 async def test_identity_token_is_posted_as_a_refresh_token() -> None:
     async with _serve(TokenServer({"POST": (200, _GOOD)})) as server:
         assert await RegistryTokens().fetch(server.asked(), _IDENTITY) == _TOKEN
