@@ -175,6 +175,8 @@ def _boot(buildx: str, config: Path, namespace: str, variables: Mapping[str, str
     ]
     theirs += [f"--driver-opt={option}" for option in options]
     ours = ["kubectl", "buildkit", "create", BUILDER, f"--image={layout.BUILDKIT_IMAGE}", f"--buildkitd-config={config}", "--bootstrap"]
+    # As buildx's pod is: in a user namespace steps make other mount points and no device nodes, so their layers differ.
+    ours.append("--security=privileged")
     with ThreadPoolExecutor() as pool:
         for ended in [pool.submit(_checked, command, variables) for command in (theirs, ours)]:
             ended.result()
