@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckubectl_build/proto/pb.proto\x12\x02pb\"\x9f\x02\n\x02Op\x12\x19\n\x06inputs\x18\x01 \x03(\x0b\x32\t.pb.Input\x12\x1a\n\x04\x65xec\x18\x02 \x01(\x0b\x32\n.pb.ExecOpH\x00\x12\x1e\n\x06source\x18\x03 \x01(\x0b\x32\x0c.pb.SourceOpH\x00\x12\x1a\n\x04\x66ile\x18\x04 \x01(\x0b\x32\n.pb.FileOpH\x00\x12\x1c\n\x05\x62uild\x18\x05 \x01(\x0b\x32\x0b.pb.BuildOpH\x00\x12\x1c\n\x05merge\x18\x06 \x01(\x0b\x32\x0b.pb.MergeOpH\x00\x12\x1a\n\x04\x64iff\x18\x07 \x01(\x0b\x32\n.pb.DiffOpH\x00\x12(\n\x0bpassthrough\x18\x08 \x01(\x0b\x32\x11.pb.PassthroughOpH\x00\x12\x1e\n\x08platform\x18\n \x01(\x0b\x32\x0c.pb.PlatformB\x04\n\x02op\"d\n\x08Platform\x12\x14\n\x0c\x41rchitecture\x18\x01 \x01(\t\x12\n\n\x02OS\x18\x02 \x01(\t\x12\x0f\n\x07Variant\x18\x03 \x01(\t\x12\x11\n\tOSVersion\x18\x04 \x01(\t\x12\x12\n\nOSFeatures\x18\x05 \x03(\t\"&\n\x05Input\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\" \n\x06\x45xecOp\x12\x16\n\x04meta\x18\x01 \x01(\x0b\x32\x08.pb.Meta\"\x14\n\x04Meta\x12\x0c\n\x04\x61rgs\x18\x01 \x03(\t\"t\n\x08SourceOp\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12&\n\x05\x61ttrs\x18\x02 \x03(\x0b\x32\x17.pb.SourceOp.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x08\n\x06\x46ileOp\"\t\n\x07\x42uildOp\"\t\n\x07MergeOp\"\x08\n\x06\x44iffOp\"\x0f\n\rPassthroughOp\"\x8a\x01\n\nDefinition\x12\x0b\n\x03\x64\x65\x66\x18\x01 \x03(\x0c\x12.\n\x08metadata\x18\x02 \x03(\x0b\x32\x1c.pb.Definition.MetadataEntry\x1a?\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.OpMetadata:\x02\x38\x01\"v\n\nOpMetadata\x12\x34\n\x0b\x64\x65scription\x18\x02 \x03(\x0b\x32\x1f.pb.OpMetadata.DescriptionEntry\x1a\x32\n\x10\x44\x65scriptionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\rProgressGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04weak\x18\x03 \x01(\x08\">\n\nSourceInfo\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08language\x18\x04 \x01(\t\"?\n\x05Range\x12\x1b\n\x05start\x18\x01 \x01(\x0b\x32\x0c.pb.Position\x12\x19\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x0c.pb.Position\"+\n\x08Position\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x11\n\tcharacter\x18\x02 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckubectl_build/proto/pb.proto\x12\x02pb\"\x9f\x02\n\x02Op\x12\x19\n\x06inputs\x18\x01 \x03(\x0b\x32\t.pb.Input\x12\x1a\n\x04\x65xec\x18\x02 \x01(\x0b\x32\n.pb.ExecOpH\x00\x12\x1e\n\x06source\x18\x03 \x01(\x0b\x32\x0c.pb.SourceOpH\x00\x12\x1a\n\x04\x66ile\x18\x04 \x01(\x0b\x32\n.pb.FileOpH\x00\x12\x1c\n\x05\x62uild\x18\x05 \x01(\x0b\x32\x0b.pb.BuildOpH\x00\x12\x1c\n\x05merge\x18\x06 \x01(\x0b\x32\x0b.pb.MergeOpH\x00\x12\x1a\n\x04\x64iff\x18\x07 \x01(\x0b\x32\n.pb.DiffOpH\x00\x12(\n\x0bpassthrough\x18\x08 \x01(\x0b\x32\x11.pb.PassthroughOpH\x00\x12\x1e\n\x08platform\x18\n \x01(\x0b\x32\x0c.pb.PlatformB\x04\n\x02op\"d\n\x08Platform\x12\x14\n\x0c\x41rchitecture\x18\x01 \x01(\t\x12\n\n\x02OS\x18\x02 \x01(\t\x12\x0f\n\x07Variant\x18\x03 \x01(\t\x12\x11\n\tOSVersion\x18\x04 \x01(\t\x12\x12\n\nOSFeatures\x18\x05 \x03(\t\"&\n\x05Input\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\" \n\x06\x45xecOp\x12\x16\n\x04meta\x18\x01 \x01(\x0b\x32\x08.pb.Meta\"\x14\n\x04Meta\x12\x0c\n\x04\x61rgs\x18\x01 \x03(\t\"t\n\x08SourceOp\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12&\n\x05\x61ttrs\x18\x02 \x03(\x0b\x32\x17.pb.SourceOp.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x08\n\x06\x46ileOp\"\t\n\x07\x42uildOp\"\t\n\x07MergeOp\"\x08\n\x06\x44iffOp\"\x0f\n\rPassthroughOp\"\xa6\x01\n\nDefinition\x12\x0b\n\x03\x64\x65\x66\x18\x01 \x03(\x0c\x12.\n\x08metadata\x18\x02 \x03(\x0b\x32\x1c.pb.Definition.MetadataEntry\x12\x1a\n\x06Source\x18\x03 \x01(\x0b\x32\n.pb.Source\x1a?\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1d\n\x05value\x18\x02 \x01(\x0b\x32\x0e.pb.OpMetadata:\x02\x38\x01\"\x96\x01\n\x06Source\x12,\n\tlocations\x18\x01 \x03(\x0b\x32\x19.pb.Source.LocationsEntry\x12\x1d\n\x05infos\x18\x02 \x03(\x0b\x32\x0e.pb.SourceInfo\x1a?\n\x0eLocationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pb.Locations:\x02\x38\x01\",\n\tLocations\x12\x1f\n\tlocations\x18\x01 \x03(\x0b\x32\x0c.pb.Location\":\n\x08Location\x12\x13\n\x0bsourceIndex\x18\x01 \x01(\x05\x12\x19\n\x06ranges\x18\x02 \x03(\x0b\x32\t.pb.Range\"v\n\nOpMetadata\x12\x34\n\x0b\x64\x65scription\x18\x02 \x03(\x0b\x32\x1f.pb.OpMetadata.DescriptionEntry\x1a\x32\n\x10\x44\x65scriptionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\rProgressGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04weak\x18\x03 \x01(\x08\">\n\nSourceInfo\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08language\x18\x04 \x01(\t\"?\n\x05Range\x12\x1b\n\x05start\x18\x01 \x01(\x0b\x32\x0c.pb.Position\x12\x19\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x0c.pb.Position\"+\n\x08Position\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x11\n\tcharacter\x18\x02 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCEOP_ATTRSENTRY']._serialized_options = b'8\001'
   _globals['_DEFINITION_METADATAENTRY']._loaded_options = None
   _globals['_DEFINITION_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_SOURCE_LOCATIONSENTRY']._loaded_options = None
+  _globals['_SOURCE_LOCATIONSENTRY']._serialized_options = b'8\001'
   _globals['_OPMETADATA_DESCRIPTIONENTRY']._loaded_options = None
   _globals['_OPMETADATA_DESCRIPTIONENTRY']._serialized_options = b'8\001'
   _globals['_OP']._serialized_start=37
@@ -62,19 +64,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSTHROUGHOP']._serialized_start=684
   _globals['_PASSTHROUGHOP']._serialized_end=699
   _globals['_DEFINITION']._serialized_start=702
-  _globals['_DEFINITION']._serialized_end=840
-  _globals['_DEFINITION_METADATAENTRY']._serialized_start=777
-  _globals['_DEFINITION_METADATAENTRY']._serialized_end=840
-  _globals['_OPMETADATA']._serialized_start=842
-  _globals['_OPMETADATA']._serialized_end=960
-  _globals['_OPMETADATA_DESCRIPTIONENTRY']._serialized_start=910
-  _globals['_OPMETADATA_DESCRIPTIONENTRY']._serialized_end=960
-  _globals['_PROGRESSGROUP']._serialized_start=962
-  _globals['_PROGRESSGROUP']._serialized_end=1017
-  _globals['_SOURCEINFO']._serialized_start=1019
-  _globals['_SOURCEINFO']._serialized_end=1081
-  _globals['_RANGE']._serialized_start=1083
-  _globals['_RANGE']._serialized_end=1146
-  _globals['_POSITION']._serialized_start=1148
-  _globals['_POSITION']._serialized_end=1191
+  _globals['_DEFINITION']._serialized_end=868
+  _globals['_DEFINITION_METADATAENTRY']._serialized_start=805
+  _globals['_DEFINITION_METADATAENTRY']._serialized_end=868
+  _globals['_SOURCE']._serialized_start=871
+  _globals['_SOURCE']._serialized_end=1021
+  _globals['_SOURCE_LOCATIONSENTRY']._serialized_start=958
+  _globals['_SOURCE_LOCATIONSENTRY']._serialized_end=1021
+  _globals['_LOCATIONS']._serialized_start=1023
+  _globals['_LOCATIONS']._serialized_end=1067
+  _globals['_LOCATION']._serialized_start=1069
+  _globals['_LOCATION']._serialized_end=1127
+  _globals['_OPMETADATA']._serialized_start=1129
+  _globals['_OPMETADATA']._serialized_end=1247
+  _globals['_OPMETADATA_DESCRIPTIONENTRY']._serialized_start=1197
+  _globals['_OPMETADATA_DESCRIPTIONENTRY']._serialized_end=1247
+  _globals['_PROGRESSGROUP']._serialized_start=1249
+  _globals['_PROGRESSGROUP']._serialized_end=1304
+  _globals['_SOURCEINFO']._serialized_start=1306
+  _globals['_SOURCEINFO']._serialized_end=1368
+  _globals['_RANGE']._serialized_start=1370
+  _globals['_RANGE']._serialized_end=1433
+  _globals['_POSITION']._serialized_start=1435
+  _globals['_POSITION']._serialized_end=1478
 # @@protoc_insertion_point(module_scope)
