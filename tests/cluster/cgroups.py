@@ -64,12 +64,29 @@ def make(journal: Journal) -> None:
         journal.add(Entry("cgroup", str(root)))
         if hierarchy.unified and v2_only:
             _delegate(hierarchy.mount)
-        for name in (layout.CGROUP, DAEMONS, *(node.cgroup for node in layout.NODES)):
-            (hierarchy.mount / name).mkdir(exist_ok=True)
-            if "cpuset" in hierarchy.controllers:
-                _inherit_cpuset(hierarchy.mount / name)
-            if hierarchy.unified and v2_only and name == layout.CGROUP:
-                _delegate(hierarchy.mount / name)
+        _make_group(hierarchy, layout.CGROUP)
+        if hierarchy.unified and v2_only:
+            _delegate(root)
+    for name in (DAEMONS, *(node.cgroup for node in layout.NODES)):
+        make_below(name)
+
+
+def make_below(name: str) -> None:
+    """Make the group `name`, whose parent is there, in every hierarchy."""
+    for hierarchy in hierarchies():
+        _make_group(hierarchy, name)
+
+
+def remove_below(name: str) -> None:
+    """Remove a group and all below it, which have no processes any more, from every hierarchy."""
+    for hierarchy in hierarchies():
+        remove_tree(hierarchy.mount / name)
+
+
+def _make_group(hierarchy: Hierarchy, name: str) -> None:
+    (hierarchy.mount / name).mkdir(exist_ok=True)
+    if "cpuset" in hierarchy.controllers:
+        _inherit_cpuset(hierarchy.mount / name)
 
 
 def _delegate(directory: Path) -> None:

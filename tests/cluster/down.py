@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.cluster import cgroups, host, layout, owner, processes
@@ -25,7 +26,7 @@ def stop_all() -> None:
         for record in running.values():
             processes.stop(record, grace_s=2.0)
         cgroups.kill_members(layout.CGROUP)
-    _remove_shim_sockets()
+    remove_shim_sockets(layout.RUN.glob("*"))
     _remove_leftover_links()
     nft = layout.RUN / "nft"
     host.unmount_below(layout.RUN, keep=layout.DATA)
@@ -40,14 +41,15 @@ def stop_all() -> None:
     shutil.rmtree(layout.RUN)
 
 
-def _remove_shim_sockets() -> None:
-    """Remove the shims' sockets: they are at a fixed place of containerd's, whatever its state directory is."""
-    for bootstrap in layout.RUN.glob("*/containerd/io.containerd.runtime.v2.task/*/*/bootstrap.json"):
-        try:
-            address = json.loads(bootstrap.read_text())["address"]
-        except (ValueError, KeyError):
-            continue
-        Path(address.removeprefix("unix://")).unlink(missing_ok=True)
+def remove_shim_sockets(nodes: Iterable[Path]) -> None:
+    """Remove the sockets of the shims of nodes, given as their directories in RUN: they are at a fixed place, whatever is configured."""
+    for node in nodes:
+        for bootstrap in node.glob("containerd/io.containerd.runtime.v2.task/*/*/bootstrap.json"):
+            try:
+                address = json.loads(bootstrap.read_text())["address"]
+            except (ValueError, KeyError):
+                continue
+            Path(address.removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def _remove_leftover_links() -> None:

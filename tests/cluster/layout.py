@@ -69,6 +69,8 @@ class Node:
     kubelet_port: int
     first_pod_ip: str
     last_pod_ip: str
+    taint: str = ""
+    """Key of a NoSchedule taint that it registers with; empty for none."""
 
     @property
     def run(self) -> Path:
@@ -91,6 +93,16 @@ NODES = (
     Node(name="amd64-0", arch="amd64", kubelet_port=10250, first_pod_ip="10.77.16.1", last_pod_ip="10.77.31.254"),
     Node(name="arm64-0", arch="arm64", kubelet_port=10251, first_pod_ip="10.77.32.1", last_pod_ip="10.77.47.254"),
 )
+
+SPARE = Node(
+    name="spare-0",
+    arch="amd64",
+    kubelet_port=10252,
+    first_pod_ip="10.77.48.1",
+    last_pod_ip="10.77.63.254",
+    taint="kubectl-build.invalid/spare",
+)
+"""Not of the cluster: a test that breaks a node starts it for itself. The taint keeps everybody else's pods away."""
 
 
 def cache() -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster import files, layout, pki
+from tests.cluster import files, host, layout, pki
 from tests.cluster.layout import Node
 from tests.cluster.processes import Process
 
@@ -126,8 +127,8 @@ def containerd(node: Node, tools: Mapping[str, Path], registry_ca: Path) -> Proc
     """The node's own containerd; that of the simulated node takes the node's architecture for its own."""
     config = files.write(node.run / "containerd.toml", _containerd_config(node, tools))
     files.write_json(node.run / "cni" / "10-bridge.conflist", _cni_config(node))
-    for host, toml in hosts_toml(registry_ca).items():
-        files.write(node.run / "certs.d" / host / "hosts.toml", toml)
+    for registry, toml in hosts_toml(registry_ca).items():
+        files.write(node.run / "certs.d" / registry / "hosts.toml", toml)
     simulated = node.arch != "amd64"
     program = tools["containerd-arm64" if simulated else "containerd"]
     environment = {"PATH": f"{tools['containerd-shim-runc-v2'].parent}:{tools['runc'].parent}:{_SYSTEM_PATH}"}
@@ -137,8 +138,21 @@ def containerd(node: Node, tools: Mapping[str, Path], registry_ca: Path) -> Proc
     return Process(name=f"containerd-{node.name}", argv=argv, environment=environment, files=(config,))
 
 
+def import_pause(node: Node, ctr: Path, archive: Path) -> str:
+    """Give the node's containerd the sandbox image unless it has it. Returns why that cannot be done yet, which passes soon."""
+    images = [str(ctr), f"--address={node.containerd_socket}", "--namespace=k8s.io", "images"]
+    listed = subprocess.run([*images, "ls", "-q"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        return f"the containerd of {node.name} does not answer: {listed.stderr.strip()}"
+    if layout.PAUSE_IMAGE not in listed.stdout.splitlines():
+        host.run(*images, "import", "--local", f"--platform=linux/{node.arch}", str(archive))
+    return ""
+
+
 def _kubelet_config(node: Node, keys: Path, resolv_conf: Path) -> dict[str, object]:
+    taints = {"registerWithTaints": [{"key": node.taint, "effect": "NoSchedule"}]} if node.taint else {}
     return {
+        **taints,
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": layout.HOST_IP,

@@ -33,6 +33,17 @@ _API_NAMES = (
     "DNS:kubernetes.default.svc",
     f"DNS:kubernetes.default.svc.{layout.CLUSTER_DOMAIN}",
 )
+
+
+def of_node(node: layout.Node) -> tuple[Certificate, Certificate]:
+    """What a kubelet shows to the API server, and what it shows to those who call it."""
+    names = (f"IP:{layout.HOST_IP}", f"DNS:{node.name}")
+    return (
+        Certificate(file=f"kubelet-{node.name}", subject=f"/O=system:nodes/CN=system:node:{node.name}"),
+        Certificate(file=f"kubelet-{node.name}-server", subject=f"/CN={node.name}", names=names),
+    )
+
+
 CERTIFICATES = (
     Certificate(file="apiserver", subject="/CN=kube-apiserver", names=_API_NAMES),
     Certificate(file="apiserver-kubelet-client", subject="/O=system:masters/CN=kube-apiserver-kubelet-client"),
@@ -41,11 +52,7 @@ CERTIFICATES = (
     Certificate(file="scheduler", subject="/CN=system:kube-scheduler"),
     Certificate(file="proxy", subject="/CN=system:kube-proxy"),
     Certificate(file="coredns", subject="/CN=system:coredns"),
-    *(Certificate(file=f"kubelet-{node.name}", subject=f"/O=system:nodes/CN=system:node:{node.name}") for node in layout.NODES),
-    *(
-        Certificate(file=f"kubelet-{node.name}-server", subject=f"/CN={node.name}", names=(f"IP:{layout.HOST_IP}", f"DNS:{node.name}"))
-        for node in layout.NODES
-    ),
+    *(certificate for node in layout.NODES for certificate in of_node(node)),
 )
 
 
@@ -59,8 +66,8 @@ def _new_key(file: str) -> Sequence[str]:
     return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file)
 
 
-def make(directory: Path) -> None:
-    """Make whatever is missing in `directory`: NAME.crt and NAME.key of `ca` and of every leaf, and the service account key `sa.key`."""
+def make(directory: Path, certificates: Sequence[Certificate] = CERTIFICATES) -> None:
+    """Make whatever is missing in `directory`: NAME.crt and NAME.key of `ca` and of each leaf, and the service account key `sa.key`."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
     if not (directory / "ca.crt").exists():
@@ -69,7 +76,7 @@ def make(directory: Path) -> None:
     if not (directory / "sa.key").exists():
         _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-out", str(directory / "sa.key"))
         _openssl("pkey", "-in", str(directory / "sa.key"), "-pubout", "-out", str(directory / "sa.pub"))
-    for certificate in CERTIFICATES:
+    for certificate in certificates:
         if not (directory / f"{certificate.file}.crt").exists():
             _sign(directory, certificate)
 

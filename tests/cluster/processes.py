@@ -20,12 +20,16 @@ _LOG_LIMIT = 100 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What to run. `files` are the configuration files it reads at its start: when one of them has changed, the process is restarted."""
+    """What to run, in which control group.
+
+    `files` are the configuration files it reads at its start: when one of them has changed, the process is restarted.
+    """
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    cgroup: str = cgroups.DAEMONS
 
     def fingerprint(self) -> str:
         """Return a hash of everything that a running instance was started with."""
@@ -93,7 +97,7 @@ def start(process: Process, logs: Path) -> bool:
     log = logs / f"{process.name}.log"
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.rename(log.with_suffix(".log.1"))
-    members = cgroups.tracking(cgroups.hierarchies()) / cgroups.DAEMONS / "cgroup.procs"
+    members = cgroups.tracking(cgroups.hierarchies()) / process.cgroup / "cgroup.procs"
     joined = ["/bin/sh", "-c", 'echo $$ >"$0" && cd / && exec "$@"', str(members), *process.argv]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(layout.RUN), **process.environment}
     # Not subprocess: its objects expect to see their child's end, and this one outlives us.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,15 +108,7 @@ def _node_condition(api: Api) -> Callable[[], str]:
 
 def _import_pause(found: Mapping[str, Path], archives: Mapping[str, Path]) -> None:
     for node in layout.NODES:
-        ctr = [str(found["ctr"]), f"--address={node.containerd_socket}", "--namespace=k8s.io", "images"]
-
-        def answers(ctr: list[str] = ctr, name: str = node.name) -> str:
-            done = subprocess.run([*ctr, "ls", "-q"], capture_output=True, text=True, check=False)
-            return "" if done.returncode == 0 else f"the containerd of {name} does not answer: {done.stderr.strip()}"
-
-        _wait(answers, 30)
-        if layout.PAUSE_IMAGE not in host.run(*ctr, "ls", "-q").splitlines():
-            host.run(*ctr, "import", "--local", f"--platform=linux/{node.arch}", str(archives[node.arch]))
+        _wait(lambda node=node: nodes.import_pause(node, found["ctr"], archives[node.arch]), 30)  # type: ignore[misc]
 
 
 def _run_trial_pods(api: Api) -> None:
