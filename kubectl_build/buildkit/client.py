@@ -112,6 +112,17 @@ class BuildkitClient:
             records.append(_record(event.record))
         return records
 
+    async def history_records(self, request: control_pb2.BuildHistoryRequest) -> list[control_pb2.BuildHistoryRecord]:
+        """The records of the history that `request` asks for, without those being deleted. Raises RpcFailure, ConnectionLost."""
+        call = self._stream(_CONTROL + "ListenBuildHistory")(request, timeout=deadlines().call)
+        events = [event async for event in self._messages(call, control_pb2.BuildHistoryEvent, "ListenBuildHistory", raw=True)]
+        return [event.record for event in events if event.type != control_pb2.DELETED and event.HasField("record")]
+
+    async def update_history(self, request: control_pb2.UpdateBuildHistoryRequest) -> None:
+        """Delete, pin or finalize a record. Raises RpcFailure, ConnectionLost."""
+        deadline = deadlines().content
+        await self._unary(_CONTROL + "UpdateBuildHistory", request, control_pb2.UpdateBuildHistoryResponse, deadline=deadline, raw=True)
+
     async def attestations(self, ref: str) -> dict[str, list[Descriptor]]:
         """What the history of build `ref` holds of statements about its results, by platform; "" is the platform of a lone result."""
         request = control_pb2.BuildHistoryRequest(Ref=ref, EarlyExit=True)
