@@ -35,7 +35,7 @@ class Deadlines:
     answer: float = _limit(15, "a daemon gives its first answer on a new connection")
     call: float = _limit(15, "a daemon answers a short question")
     content: float = _limit(30, "a daemon hands over a manifest or a frontend's result")
-    health: float = _limit(15, "a daemon that builds asks for this client's health, which it does every 5 s")
+    health: float = _limit(12, "a daemon that builds asks for this client's health, every 5 s (it waits 15 s for the answer itself)")
     transfer: float = _limit(60, "a stream of data moves by at least one piece")
     reconnect: float = _limit(30, "a builder that was lost during a build can be reached again")
     settle: float = _limit(10, "a build that was cancelled has stopped in the builder")

@@ -184,7 +184,7 @@ def test_links_daemon_that_freezes_is_told_in_time_and_met_again(bench: Bench) -
 
     said = client.ends(0)
 
-    assert "has not asked for this client's health for 15 s" in said
+    assert "has not asked for this client's health for 12 s" in said
 
 
 def test_links_client_that_is_ended_while_the_daemon_is_frozen_leaves_in_time(bench: Bench) -> None:

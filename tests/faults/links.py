@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tests.cluster import layout
 from tests.faults.bench import Bench, Client
-from tests.faults.fault import AGAIN, SILENT, Fault, Strikes
+from tests.faults.fault import AGAIN, QUIET, SILENT, Fault, Strikes
 
 _TABLE = "kubectl-build-faults"
 
@@ -60,12 +60,13 @@ FAULTS = (
     Fault(name="stream cut as the context is sent", group="link", strikes=Strikes.CONTEXT, inject=cut, words=(AGAIN,)),
     Fault(name="stream cut as layers are pushed", group="link", strikes=Strikes.PUSH, inject=cut, words=(AGAIN,)),
     Fault(name="stream frozen", group="link", inject=frozen(up=True, down=True), sleep=6, words=(SILENT, AGAIN), until_told=True),
+    # The daemon asks once more, so that the loss takes some seconds longer, but its silence is told before.
     Fault(
         name="stream frozen towards the daemon",
         group="link",
         inject=frozen(up=True, down=False),
-        sleep=30,
-        words=(SILENT, AGAIN),
+        sleep=40,
+        words=(QUIET, SILENT, AGAIN),
         until_told=True,
     ),
     Fault(
