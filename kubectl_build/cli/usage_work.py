@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from kubectl_build.buildkit.usage import PruneOrder, UsageFilter, UsageRecord, U
 from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
-from kubectl_build.cli.preference import current_builder
+from kubectl_build.cli.replies import builder_or_preferred, raise_alone, raise_for_silence
 from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
-from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ClusterError, UsageError
+from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.survey import ask_each, find_members
 
@@ -46,14 +44,14 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
 
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
-            name = await _name(builder, kube)
+            name = await builder_or_preferred(builder, kube)
             members = await find_members(name, kube, emit=note)
             replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache", connecting=connecting)
-        _raise_alone(replies)
+        raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:
             print(usage_totals(UsageTotals.of(all_records(replies))))
-        _raise_for_silence(name, replies)
+        raise_for_silence(name, replies)
         return 0
 
     return run_async(work)
@@ -69,22 +67,17 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
 
     async def work() -> int:
         async with connected_to(builder, cluster) as kube:
-            name = await _name(builder, kube)
+            name = await builder_or_preferred(builder, kube)
             members = await find_members(name, kube, emit=note)
             replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache", connecting=connecting)
-        _raise_alone(replies)
+        raise_alone(replies)
         _show(name, replies, shown)
         if not shown.as_json:
             print(f"Total: {human_size(UsageTotals.of(all_records(replies)).total)}")
-        _raise_for_silence(name, replies)
+        raise_for_silence(name, replies)
         return 0
 
     return run_async(work)
-
-
-async def _name(said: str, kube: KubeClient | None) -> str:
-    """The builder that was named, else the one that this user prefers."""
-    return said if said or kube is None else await current_builder(None, kube, emit=note, environ=os.environ)
 
 
 def _agreed(order: PruneOrder) -> bool:
@@ -100,18 +93,3 @@ def _show(builder: str, replies: Replies, shown: Shown) -> None:
     elif all_records(replies):
         now = time.time()
         print(usage_details(replies, now) + "\n" if shown.verbose else usage_table(replies, now))
-
-
-def _raise_alone(replies: Replies) -> None:
-    """Raise what a lone daemon answered, and what every one would: that the question itself is wrong."""
-    for reply in replies:
-        if reply.error is not None and (len(replies) == 1 or isinstance(reply.error, UsageError)):
-            raise reply.error
-
-
-def _raise_for_silence(builder: str, replies: Replies) -> None:
-    """Raise ClusterError with the names of those that did not answer."""
-    failed = [f"{reply.member.name}: {reply.error.message}" for reply in replies if reply.error]
-    if failed:
-        message = f"{len(failed)} of {len(replies)} pods did not do what was asked: {'; '.join(failed)}"
-        raise ClusterError(message, hint=f"see: kubectl buildkit doctor {builder}")
