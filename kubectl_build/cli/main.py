@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from kubectl_build.cli.coercion import spare_conversions
 from kubectl_build.cli.errors import show_error
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError, UsageError, most_telling
@@ -45,6 +46,7 @@ def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
     """Parse `argv`, run the command, return the exit code. Errors are told on stderr, without a traceback."""
     _occupy_closed_streams()
     command = typer.main.get_command(app)
+    spare_conversions(command)
     try:
         deadlines()  # what is wrong in them is told before anything is asked
         outcome = command.main(args=_expand(argv, _switches(command)), prog_name=prog, standalone_mode=False)
