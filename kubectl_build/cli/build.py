@@ -213,7 +213,7 @@ def _with_environment(request: BuildRequest, flags: BuildFlags, path: str, envir
         build_args=add_environment(arguments, environ, docker_proxies(environ)),
         cache_from=with_credentials(parse_caches("--cache-from", flags.cache_from), environ, _warn),
         cache_to=with_inline(with_credentials(parse_caches("--cache-to", flags.cache_to), environ, _warn), arguments),
-        ssh=parse_ssh(ssh, environ),
+        ssh=parse_ssh(ssh),
     )
 
 

@@ -41,7 +41,7 @@ def check_agents(agents: Sequence[SshAgent]) -> None:
     ids: set[str] = set()
     for agent in agents:
         if agent.id in ids:
-            raise UsageError(f'--ssh names the id "{agent.id}" twice')
+            raise UsageError(f'--ssh names the id "{agent.id}" twice', hint="name several keys for one id: --ssh ID=KEY,KEY")
         ids.add(agent.id)
         if _socket_of(agent) is None:
             _program("ssh-agent"), _program("ssh-add")

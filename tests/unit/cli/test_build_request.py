@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,8 @@ def test_secrets_are_files_and_variables(start: Start, context: Path, monkeypatc
 
 
 def test_ssh_is_an_agent_or_keys(start: Start, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (context / "k1").write_text("")
-    (context / "k2").write_text("")
+    for name in ("k1", "k2"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", context / name], check=True, timeout=30)
     with socket.socket(socket.AF_UNIX) as agent:
         agent.bind("agent")
         monkeypatch.setenv("SSH_AUTH_SOCK", str(context / "agent"))
