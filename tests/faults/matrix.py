@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.faults import apiserver, builders, clients, contexts, links, pods, registries, together
+from tests.faults import apiserver, builders, clients, contexts, links, nodes, pods, registries, together
 
 FAULTS = (
     *pods.FAULTS,
+    *nodes.FAULTS,
     *links.FAULTS,
     *apiserver.FAULTS,
     *registries.FAULTS,
