@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 # Nothing is timed in tests: a machine that is busy makes no property false.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For those who have time: --hypothesis-profile=long. Registered here, where it is known before the option is read.
+settings.register_profile("long", settings.get_profile("untimed"), max_examples=20_000)
 settings.load_profile("untimed")
 
 # Commands inherit what is ignored: SIGHUP under nohup, SIGINT in a shell's background. Tests send both.
