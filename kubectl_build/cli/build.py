@@ -27,7 +27,7 @@ from kubectl_build.cli.options.arguments import (
     read_build_args,
 )
 from kubectl_build.cli.options.attests import parse_attests
-from kubectl_build.cli.options.caches import parse_caches, with_credentials, with_inline
+from kubectl_build.cli.options.caches import parse_caches, with_credentials
 from kubectl_build.cli.options.calls import parse_call, parse_policy, refuse_policy
 from kubectl_build.cli.options.limits import (
     parse_add_hosts,
@@ -162,6 +162,7 @@ def parse_request(flags: BuildFlags, path: str, environ: Mapping[str, str]) -> B
         emulation=flags.emulation,
         context_key=flags.context_key,
         auth_via=flags.auth_via,
+        compress_context=flags.compress_context,
         registry_secrets=tuple(flags.registry_secret),
         retries=flags.retries,
         source_policy=source_policy(environ),
@@ -212,7 +213,7 @@ def _with_environment(request: BuildRequest, flags: BuildFlags, path: str, envir
         request,
         build_args=add_environment(arguments, environ, docker_proxies(environ)),
         cache_from=with_credentials(parse_caches("--cache-from", flags.cache_from), environ, _warn),
-        cache_to=with_inline(with_credentials(parse_caches("--cache-to", flags.cache_to), environ, _warn), arguments),
+        cache_to=with_credentials(parse_caches("--cache-to", flags.cache_to), environ, _warn),
         ssh=parse_ssh(ssh),
     )
 

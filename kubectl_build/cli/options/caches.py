@@ -88,13 +88,6 @@ def with_credentials(entries: Iterable[CacheEntry], environ: Mapping[str, str], 
     return tuple(result)
 
 
-def with_inline(entries: tuple[CacheEntry, ...], arguments: Mapping[str, str]) -> tuple[CacheEntry, ...]:
-    """Add the inline cache that the build argument BUILDKIT_INLINE_CACHE asks for."""
-    if parse_bool(arguments.get("BUILDKIT_INLINE_CACHE", "")) and not any(entry.type == "inline" for entry in entries):
-        return (*entries, CacheEntry(type="inline"))
-    return entries
-
-
 def _add_github(attrs: dict[str, str], environ: Mapping[str, str]) -> None:
     version = attrs.get("version") or ("2" if parse_bool(environ.get("ACTIONS_CACHE_SERVICE_V2", "")) else "")
     if "ACTIONS_RUNTIME_TOKEN" in environ:
