@@ -126,6 +126,7 @@ async def _prepared(
         emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
     home = planning_pool(platforms, pools.candidates)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pools.left_in_order())
         if request.dockerfile.url and (start or pools.runs(home)):
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
         tokens = _token_fetcher(request, pools) if request.auth_via is AuthVia.CLIENT else None

@@ -17,7 +17,7 @@ from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
 from kubectl_build.builder.idle import record_use, stop_idle
 from kubectl_build.builder.keep import kept
-from kubectl_build.builder.leases import held_lease
+from kubectl_build.builder.leases import Leases
 from kubectl_build.builder.nodes import count_nodes
 from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_architectures, registry_trust, runs_arm32
 from kubectl_build.builder.state import Builder, PodInfo
@@ -66,6 +66,9 @@ class Pools(Protocol):
     def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AbstractAsyncContextManager[None]:
         """Tell others, where there are any, that the daemon of `link` builds `platforms` of what is called `context` in the body."""
 
+    def left_in_order(self) -> AbstractAsyncContextManager[object]:
+        """What `in_use` has told is taken back when this is left, with a limit; every `in_use` is within it."""
+
     async def has_command(self, link: Link, name: str) -> bool:
         """Whether the program `name` is where the daemon runs."""
 
@@ -89,7 +92,11 @@ class ClusterPools:
     defaults: BuilderSpec | None = None
     _pods: dict[str, tuple[PodInfo, ...]] = field(default_factory=dict)
     _linked: dict[str, PodInfo] = field(default_factory=dict)
+    _leases: Leases = field(init=False)
     _looked_around: bool = False
+
+    def __post_init__(self) -> None:
+        self._leases = Leases(self.kube, self.name, self.emit)
 
     def runs(self, pool: str) -> bool:
         """As Pools.runs."""
@@ -135,11 +142,15 @@ class ClusterPools:
         pod, told = self._linked[link.name], [str(platform) for platform in platforms]
         chores = asyncio.create_task(self._chores(link.pool), name=f"chores of {self.name}")
         try:
-            async with held_lease(self.kube, self.name, pod, platforms=told, context=context, emit=self.emit):
+            with self._leases.held(pod, platforms=told, context=context):
                 yield
         finally:
             chores.cancel()
             await asyncio.wait({chores})
+
+    def left_in_order(self) -> AbstractAsyncContextManager[object]:
+        """As Pools.left_in_order."""
+        return self._leases
 
     async def _chores(self, pool: str) -> None:
         """Record the use of `pool`, and stop what is idle, where that is allowed: a build never fails for it."""
@@ -245,6 +256,10 @@ class DaemonPools:
 
     def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AbstractAsyncContextManager[None]:
         """As Pools.in_use: there is nowhere to tell it."""
+        return nullcontext()
+
+    def left_in_order(self) -> AbstractAsyncContextManager[object]:
+        """As Pools.left_in_order."""
         return nullcontext()
 
     async def has_command(self, link: Link, name: str) -> bool:

@@ -10,17 +10,18 @@ import getpass
 import os
 import platform
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Self
 
 from kubectl_build.builder import names
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import LEASES
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import Conflict, Forbidden, KubectlBuildError, NotFound
+from kubectl_build.errors import ApiError, ApiUnreachable, Conflict, Forbidden, KubectlBuildError, NotFound
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -28,6 +29,9 @@ LEASE_SECONDS = 60
 """How long a Lease counts without being renewed."""
 
 _RENEW_SECONDS = 20.0
+_TRY_SECONDS = 2.0
+"""For one attempt to delete a Lease: a connection that has frozen is replaced by the next."""
+_AGAIN_SECONDS = 0.5
 _CLOCKS_SECONDS = 15.0
 """How far the clocks of one cluster's API servers may be apart."""
 
@@ -146,37 +150,55 @@ def holder_identity() -> str:
     return f"{user}@{platform.node() or 'localhost'}"
 
 
-@asynccontextmanager
-async def held_lease(
-    client: KubeClient, builder: str, pod: PodInfo, *, platforms: Sequence[str], context: str, emit: Sink
-) -> AsyncIterator[None]:
-    """Tell by a Lease that this process builds on `pod` while the body runs, which waits for nothing but the Lease's end.
+class Leases:
+    """The Leases of one command's builds: made, renewed and deleted beside what they tell of, which waits for none of that.
 
-    `context` is what the build's context is called. Never raises an error of the cluster: what is not allowed is one note.
+    Leaving it waits until all are deleted, `deadlines().lease` at most: another try of a build does not wait for a cluster that is away.
     """
-    keeper = _Keeper(client, builder, pod, ",".join(platforms), context, emit)
-    task = asyncio.create_task(keeper.run(), name=f"lease {keeper.name}")
-    try:
-        yield
-    finally:
-        # Not cancelled: a Lease whose creation is under way could not be deleted yet.
-        keeper.ended.set()
+
+    def __init__(self, client: KubeClient, builder: str, emit: Sink) -> None:
+        self._client, self._builder, self._emit = client, builder, emit
+        self._keepers: dict[asyncio.Task[None], _Keeper] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._keepers:
+            return
         try:
-            async with asyncio.timeout(deadlines().lease):
-                await asyncio.shield(task)
-        except TimeoutError:
-            emit(Note(text=f"Lease {keeper.name} is left: the API server did not delete it in time; another build will", level="warning"))
+            done, late = await asyncio.wait(self._keepers, timeout=deadlines().lease)
+            for name in sorted(self._keepers[task].name for task in late):
+                text = f"Lease {name} is left: the API server did not delete it in time; another build will"
+                self._emit(Note(text=text, level="warning"))
+            for task in done:
+                task.result()
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            for task in self._keepers:
+                task.cancel()
+            await asyncio.wait(self._keepers)
+
+    @contextmanager
+    def held(self, pod: PodInfo, *, platforms: Sequence[str], context: str) -> Iterator[None]:
+        """Tell by a Lease that this process builds on `pod` while the body runs. `context` is what the build's context is called.
+
+        Never raises an error of the cluster: what is not allowed is one note.
+        """
+        keeper = _Keeper(self._client, self._builder, pod, ",".join(platforms), context, self._emit)
+        self._keepers[asyncio.create_task(keeper.run(), name=f"lease {keeper.name}")] = keeper
+        try:
+            yield
+        finally:
+            keeper.end()
 
 
 class _Keeper:
-    """Makes one Lease, renews it, and deletes it when `ended` is set; meanwhile it deletes those of clients that are gone."""
+    """Makes one Lease, renews it, and deletes it after `end`; meanwhile it deletes those of clients that are gone."""
 
     def __init__(self, client: KubeClient, builder: str, pod: PodInfo, platforms: str, context: str, emit: Sink) -> None:
         self.name = f"{pod.name}-{secrets.token_hex(4)}"
-        self.ended = asyncio.Event()
+        self._ended = False
+        self._keeping: asyncio.Task[None] | None = None
         self._client, self._builder, self._pod, self._emit = client, builder, pod, emit
         self._platforms, self._context = platforms, context
         self._sightings = Sightings()
@@ -185,16 +207,25 @@ class _Keeper:
     async def run(self) -> None:
         if not await self._create():
             return
-        try:
-            while not self.ended.is_set():
-                await self._clean()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_RENEW_SECONDS):
-                        await self.ended.wait()
-                if not self.ended.is_set() and not await self._renew():
-                    return
-        finally:
-            await self._delete()
+        if not self._ended:
+            self._keeping = asyncio.create_task(self._keep(), name=f"keep lease {self.name}")
+            await asyncio.wait({self._keeping})
+            if not self._keeping.cancelled():
+                self._keeping.result()
+        await self._delete()
+
+    def end(self) -> None:
+        """Let it be deleted. What creates it is not cancelled, since what is being made could not be deleted yet."""
+        self._ended = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._clean()
+            await asyncio.sleep(_RENEW_SECONDS)
+            if not await self._renew():
+                return
 
     async def _create(self) -> bool:
         try:
@@ -208,12 +239,24 @@ class _Keeper:
         return True
 
     async def _delete(self) -> None:
-        try:
-            await self._client.delete(LEASES, self.name, namespace=self._pod.namespace)
-        except Forbidden:
-            self._emit(Note(text=f"Lease {self.name} is left until it is out of date: you may not delete leases"))
-        except KubectlBuildError:
-            return  # it goes with its pod, or by another build
+        """Ask again and again where the way to the API server is broken: what ended the build may have broken that, too."""
+        while True:
+            try:
+                async with asyncio.timeout(_TRY_SECONDS):
+                    await self._client.delete(LEASES, self.name, namespace=self._pod.namespace)
+            except Forbidden:
+                self._emit(Note(text=f"Lease {self.name} is left until it is out of date: you may not delete leases"))
+                return
+            except ApiError as error:
+                if error.status < 500 and error.status != 429:
+                    return  # it is gone with its pod, or by another build
+            except (ApiUnreachable, TimeoutError):
+                pass
+            except KubectlBuildError:
+                return  # a login that ran out will not be had now
+            else:
+                return
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _renew(self) -> bool:
         """Whether to go on. A Lease that somebody took for dead, as of a machine that was suspended, is made anew."""

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from kubectl_build.builder import leases
-from kubectl_build.builder.leases import Sightings, delete_dead, held_lease, holder_identity, list_leases, parse_lease
+from kubectl_build.builder.leases import Leases, Sightings, delete_dead, holder_identity, list_leases, parse_lease
 from kubectl_build.builder.names import labels
 from kubectl_build.builder.state import PodInfo
 from kubectl_build.cluster.client import LEASES, KubeClient
 from kubectl_build.deadlines import VARIABLE
-from kubectl_build.errors import Forbidden
+from kubectl_build.errors import ApiError, ApiUnreachable, Forbidden, KubectlBuildError
 from kubectl_build.model.json import JsonObject
 from tests.fakes.kube_api import FakeKubeApi
 from tests.unit.builder.conftest import Notes, until
@@ -35,8 +37,11 @@ def _stored(api: FakeKubeApi) -> list[JsonObject]:
     return [item for (kind, *_), item in api.objects.items() if kind == LEASES.qualified]
 
 
-def _held(client: KubeClient, notes: Notes) -> AbstractAsyncContextManager[None]:
-    return held_lease(client, "b", POD, platforms=["linux/amd64", "linux/386"], context="app", emit=notes)
+@asynccontextmanager
+async def _held(client: KubeClient, notes: Notes) -> AsyncIterator[None]:
+    async with Leases(client, "b", notes) as held:
+        with held.held(POD, platforms=["linux/amd64", "linux/386"], context="app"):
+            yield
 
 
 async def test_lease_tells_who_builds_and_is_gone_afterwards(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
@@ -140,6 +145,66 @@ async def test_lease_that_cannot_be_deleted_in_time_is_told(
 
     assert "is left" in notes.texts[0]
     assert len(_stored(api)) == 1
+
+
+@pytest.mark.parametrize("error", [ApiUnreachable("no answer"), ApiError("etcd is away", status=503)])
+async def test_lease_whose_deletion_fails_for_the_moment_is_deleted_again(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch, error: KubectlBuildError
+) -> None:
+    monkeypatch.setattr(leases, "_AGAIN_SECONDS", 0.01)
+    failures, delete = [error, error], client.delete
+
+    async def failing(*args: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await delete(*args, **options)
+
+    monkeypatch.setattr(client, "delete", failing)
+    async with _held(client, notes):
+        await until(lambda: _stored(api))
+
+    assert _stored(api) == []
+    assert notes.texts == []
+
+
+async def test_lease_whose_deletion_is_not_answered_is_deleted_again_in_time(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "_TRY_SECONDS", 0.2)
+    frozen, delete = [True], client.delete
+
+    async def freezing(*args: Any, **options: Any) -> None:
+        if frozen:
+            frozen.clear()
+            await asyncio.Event().wait()
+        await delete(*args, **options)
+
+    monkeypatch.setattr(client, "delete", freezing)
+    async with _held(client, notes):
+        await until(lambda: _stored(api))
+
+    assert _stored(api) == []
+
+
+async def test_lease_that_cannot_be_deleted_does_not_delay_another_try_of_the_build(
+    api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, delete = asyncio.Event(), client.delete
+
+    async def freezing(*args: Any, **options: Any) -> None:
+        await away.wait()
+        await delete(*args, **options)
+
+    monkeypatch.setattr(client, "delete", freezing)
+    async with Leases(client, "b", notes) as held:
+        for number in (1, 2):
+            with held.held(POD, platforms=["linux/amd64"], context="app"):
+                await until(lambda: len(_stored(api)) == number)  # noqa: B023
+        away.set()
+
+    assert _stored(api) == []
+    assert notes.texts == []
 
 
 def test_sightings_lease_is_dead_when_it_stays_unrenewed_for_its_duration() -> None:
