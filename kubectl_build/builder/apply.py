@@ -37,7 +37,7 @@ async def take_over(client: KubeClient, resource: Resource, wanted: JsonObject, 
             return await client.patch(resource, name, {"metadata": {"managedFields": managed, "resourceVersion": version}})
         except Conflict as exc:
             existing = await _again(client, resource, existing, exc)
-    raise _conflict(client, resource, name, "its status changes without end")
+    raise conflict(client, resource, name, "its status changes without end")
 
 
 async def apply_object(
@@ -65,19 +65,20 @@ async def apply_object(
             reason=exc.reason,
             hint=f"if the builder is to be made anew: kubectl buildkit rm {builder} -n {client.namespace}",
         ) from exc
-    raise _conflict(client, resource, name, "its status changes without end")
+    raise conflict(client, resource, name, "its status changes without end")
 
 
-async def _again(client: KubeClient, resource: Resource, read: JsonObject, conflict: Conflict) -> JsonObject:
+async def _again(client: KubeClient, resource: Resource, read: JsonObject, error: Conflict) -> JsonObject:
     """The object as it is now, when its resourceVersion is newer only by a status. Raises Conflict when there is more to it."""
     name = read["metadata"]["name"]
     now = await client.get(resource, name)
     if not _same_but_status(read, now):
-        raise _conflict(client, resource, name, conflict.message) from conflict
+        raise conflict(client, resource, name, error.message) from error
     return now
 
 
-def _conflict(client: KubeClient, resource: Resource, name: str, why: str) -> Conflict:
+def conflict(client: KubeClient, resource: Resource, name: str, why: str) -> Conflict:
+    """The error for an object that somebody else changes at the same time; `why` is how that was seen."""
     return Conflict(
         f'{resource.kind} "{name}" in namespace "{client.namespace}" was not changed, as somebody else changes it too: {why}',
         status=409,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kubectl_build.builder import names
-from kubectl_build.builder.apply import apply_object, take_over
+from kubectl_build.builder.apply import apply_object, conflict, take_over
 from kubectl_build.builder.bootstrap import QEMU_NOTE
 from kubectl_build.builder.busy import ActiveBuilds, building
 from kubectl_build.builder.explain import explain_exposed
@@ -16,6 +16,7 @@ from kubectl_build.builder.manifests import Manifests, render
 from kubectl_build.builder.nodes import count_nodes, has_node
 from kubectl_build.builder.objects import delete_same
 from kubectl_build.builder.protect import apply_policy
+from kubectl_build.builder.recorded import Recorded
 from kubectl_build.builder.security import keeps_host_users
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import Builder, PodInfo, assemble, pod_info
@@ -24,7 +25,7 @@ from kubectl_build.builder.volume import claims_of
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import BuilderNotReady, ClusterError, KubectlBuildError, NotFound, UsageError
+from kubectl_build.errors import BuilderNotReady, ClusterError, ConfigError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -77,23 +78,30 @@ async def create_builder(
     architectures: Sequence[str] = (),
     active_builds: ActiveBuilds,
     emit: Sink,
+    over: Recorded | None = None,
 ) -> CreateResult:
     """Make builder `name` what `spec` says, whatever it was. Idempotent. Pods are not waited for: that is ensure_pools.
 
+    `over` is what the builder had recorded when `spec` was made from that: when it says something else by now, that is a Conflict.
+
     Pools: the fixed ones of the spec, else those there are and `architectures`. Pools that the fixed platforms no longer have are removed,
     and outdated pods are replaced, when idle. `spec.replicas` None leaves the pools' size alone.
-    Raises UsageError for a fixed platform without a node, ClusterError for a change that would end builds, Conflict when somebody else
-    changes the builder at the same time, ApiError. A builder that was not there before is removed again when making it fails.
+    Raises UsageError for a fixed platform without a node, ConfigError for client files without contents, ClusterError for a change that
+    would end builds, Conflict when somebody else changes the builder at the same time, ApiError. A builder that was not there before is
+    removed again when making it fails.
     """
     names.check_builder_name(name)
     present = await _read(client, name)
+    known = present.builder.spec if present.builder else None
+    if over is not None and known not in (over.spec, spec):
+        raise conflict(client, CONFIGMAPS, name, "it says something else than when it was read")
+    _require_contents(name, spec)
     wanted = tuple(dict.fromkeys(spec.fixed_architectures or (*present.stateful_sets, *architectures)))
     surplus = [arch for arch in present.stateful_sets if arch not in wanted]
     await _require_nodes(client, spec, [arch for arch in wanted if arch not in present.stateful_sets], emit)
     await _require_idle(client, name, [pod for pod in present.pods if pod.architecture in surplus], active_builds)
     if spec.qemu_install:
         emit(Note(text=QEMU_NOTE, level="warning"))
-    known = present.builder.spec if present.builder else None
     recorded = replace(spec, replicas=known.replicas) if spec.replicas is None and known else spec
     levels = await settle_levels(client, name, spec, wanted, present.stateful_sets, emit)
     manifests = render(name, client.namespace, recorded, wanted, levels=levels)
@@ -181,6 +189,16 @@ def _require_same_claims(name: str, spec: BuilderSpec, manifests: Manifests, pre
                 "since Kubernetes does not change the claims of a StatefulSet",
                 hint=f"give up the cache there is: kubectl buildkit rm {name}, then create it again",
             )
+
+
+def _require_contents(name: str, spec: BuilderSpec) -> None:
+    """What the Secret no longer has would be lost to the daemons without a word."""
+    lacking = [file for file, value in spec.client_files.items() if value.content is None]
+    if lacking:
+        raise ConfigError(
+            f'"{lacking[0]}" of builder "{name}" is not in its Secret "{names.certificates_name(name)}" as it was recorded',
+            hint="give it again with --buildkitd-config, or do without: --reset buildkitdConfig",
+        )
 
 
 def _leave_replicas(manifests: Manifests, present: _Present) -> None:

@@ -49,7 +49,7 @@ def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
     arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known and name not in SHAPE_NAMES:
-            raise reader.error(f'the name "{name}" is not known', hint="known names: " + ", ".join(sorted([*_FIELDS, *SHAPE_NAMES])))
+            raise reader.error(f'the name "{name}" is not known', hint="known names: " + ", ".join(sorted(SPEC_NAMES)))
         if value is not None and name in known:
             attribute, parse = known[name]
             arguments[attribute] = parse(reader, name, value)
@@ -240,6 +240,8 @@ _FIELDS: Mapping[str, tuple[str, _Parse]] = {
     "qemuImage": ("qemu_image", _Reader.text),
 }
 _RECORDED_FIELDS: Mapping[str, tuple[str, _Parse]] = {"clientFiles": ("client_files", _Reader.client_files)}
+SPEC_NAMES = (*_FIELDS, *SHAPE_NAMES)
+"""The names that people may write in a `builder.yaml`."""
 
 
 def _one_line(exc: Exception) -> str:

@@ -134,7 +134,7 @@ def _hint(message: str) -> str | None:
     refused = _REFUSED_ENTITLEMENT.search(message)
     if refused is None:
         return None
-    return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}, with the builder's other flags"
+    return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}"
 
 
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:

@@ -25,7 +25,7 @@ def create(
 ) -> int:
     """Create a builder, or change one."""
     from kubectl_build.builder.documents import load_builder
-    from kubectl_build.cli.create_change import spec_change, with_driver_opts
+    from kubectl_build.cli.create_change import names_in, spec_change, with_driver_opts
     from kubectl_build.cli.creating import Creation, create_builders_objects
     from kubectl_build.cli.driver_opts import parse_driver_opts
 
@@ -34,12 +34,15 @@ def create(
         raise UsageError("-o is for --dry-run=client and --dry-run=server", hint="to see a builder: kubectl buildkit inspect NAME -o yaml")
     if flags.with_rbac and flags.dry_run is not DryRun.CLIENT:
         raise UsageError("--with-rbac is for --dry-run=client: Roles are printed, and applied by an admin")
+    if flags.reset and flags.from_file is not None:
+        raise UsageError("--reset is for what a builder has, and --from-file replaces all of that", hint="leave one of them out")
     options = parse_driver_opts(flags.driver_opt or ())
     file = load_builder(flags.from_file) if flags.from_file is not None else None
     creation = Creation(
         name=_one("name", {"NAME": builder, "--name": flags.name}) or (file.name if file else DEFAULT_BUILDER),
         change=with_driver_opts(spec_change(flags), options.change),
         file=file,
+        reset=names_in("--reset", flags.reset),
         bootstrap=flags.bootstrap,
         use=flags.use,
         with_rbac=flags.with_rbac,

@@ -31,7 +31,7 @@ def spec_change(flags: CreateFlags, environ: Mapping[str, str] = os.environ) -> 
     """
     loaded = load_buildkitd_config(flags.buildkitd_config) if flags.buildkitd_config is not None else None
     rights, daemon_flags = split_daemon_flags(flags.buildkitd_flags) if flags.buildkitd_flags is not None else ((), None)
-    allowed = (*_list("--allow", flags.allow), *rights)
+    allowed = (*names_in("--allow", flags.allow), *rights)
     for right in allowed:
         check_entitlement(right)
     registries = dict(loaded.registries) if loaded else {}
@@ -64,12 +64,12 @@ def _shape(flags: CreateFlags) -> PodShape:
     check_template(template)
     return PodShape(
         node_selector=_pairs("--node-selector", flags.node_selector),
-        tolerations=tuple(_toleration(text) for text in _list("--tolerations", flags.tolerations)),
+        tolerations=tuple(_toleration(text) for text in names_in("--tolerations", flags.tolerations)),
         affinity=load_mapping(flags.affinity, "affinity") if flags.affinity is not None else {},
-        spread=_list("--spread", flags.spread),
+        spread=names_in("--spread", flags.spread),
         priority_class=flags.priority_class or "",
         service_account=flags.service_account or "",
-        image_pull_secrets=_list("--image-pull-secrets", flags.image_pull_secrets),
+        image_pull_secrets=names_in("--image-pull-secrets", flags.image_pull_secrets),
         runtime_class=flags.runtime_class or "",
         scheduler_name=flags.scheduler_name or "",
         annotations=_pairs("--annotations", flags.annotations),
@@ -80,7 +80,7 @@ def _shape(flags: CreateFlags) -> PodShape:
     )
 
 
-def _list(flag: str, texts: Sequence[str] | None) -> tuple[str, ...]:
+def names_in(flag: str, texts: Sequence[str] | None) -> tuple[str, ...]:
     """The values of a flag that takes several with commas and is repeatable."""
     found = [item for text in texts or () for item in parse_fields(flag, text)]
     if "" in found:
@@ -90,7 +90,7 @@ def _list(flag: str, texts: Sequence[str] | None) -> tuple[str, ...]:
 
 def _pairs(flag: str, texts: Sequence[str] | None) -> dict[str, str]:
     pairs = {}
-    for entry in _list(flag, texts):
+    for entry in names_in(flag, texts):
         name, equals, value = entry.partition("=")
         if not equals or not name:
             raise UsageError(f'{flag} "{entry}" is not NAME=VALUE', hint="a value with commas is quoted: '\"NAME=A,B\"'")

@@ -109,6 +109,10 @@ class CreateFlags:
     from_file: Annotated[
         str | None, _way("--from-file", "-f", help="Make what --dry-run -o yaml has printed; - is stdin.", metavar="FILE")
     ] = None
+    reset: Annotated[
+        Texts,
+        _way("--reset", help="Take back to the defaults what an existing builder has: a name of builder.yaml, or all.", metavar="NAME"),
+    ] = None
     bootstrap: Annotated[bool, _way("--bootstrap", help="Start the pods now and wait for them.")] = False
     use: Annotated[bool, _way("--use", help="Prefer this builder from now on.")] = False
     dry_run: Annotated[

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 
 from kubectl_build.builder.amounts import parse_seconds
 from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
 from kubectl_build.builder.defaults import load_defaults
+from kubectl_build.builder.difference import change_in_words
 from kubectl_build.builder.documents import BuilderFile
 from kubectl_build.builder.ladder import preview_levels
 from kubectl_build.builder.manifests import Manifests, render, to_yaml
 from kubectl_build.builder.names import check_builder_name
+from kubectl_build.builder.recorded import Recorded, base_of_change, read_recorded
 from kubectl_build.builder.rehearse import rehearse
 from kubectl_build.builder.roles import rbac_objects
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
@@ -29,11 +32,16 @@ from kubectl_build.model.kubeflags import KubeFlags
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """What `create` was asked for: `change` goes over `file`, else over the cluster's defaults. `ready_timeout` "" is the usual one."""
+    """What `create` was asked for.
+
+    `change` goes over `file`, else over what the builder has recorded (without what is `reset`), else over the cluster's defaults.
+    `ready_timeout` "" is the usual one.
+    """
 
     name: str
     change: SpecChange
     file: BuilderFile | None = None
+    reset: tuple[str, ...] = ()
     bootstrap: bool = False
     use: bool = False
     with_rbac: bool = False
@@ -47,7 +55,8 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            spec = await _spec(kube, creation)
+            recorded = await read_recorded(kube, name)
+            spec = await _spec(kube, creation, recorded)
             pools = creation.file.architectures if creation.file else ()
             if creation.bootstrap:
                 pools = tuple(dict.fromkeys([*pools, *await bootstrap_architectures(kube, spec, note)]))
@@ -56,10 +65,12 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
                 levels = await preview_levels(kube, name, spec, wanted, note)
                 await _print(kube, render(name, kube.namespace, spec, wanted, levels=levels), name, dry_run, with_rbac=creation.with_rbac)
                 return 0
+            over = recorded if creation.file is None else None
             result = await create_builder(
-                kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note
+                kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note, over=over
             )
             print(_created(name, result))
+            _tell_change(recorded, spec)
             if creation.use:
                 remember_builder(name, kube.context_name, kube.namespace, os.environ)
             if creation.bootstrap:
@@ -69,10 +80,22 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
     return run_async(work)
 
 
-async def _spec(kube: KubeClient, creation: Creation) -> BuilderSpec:
-    """A file has a whole spec, with the defaults of when it was printed; so those of now have no say in it."""
-    base = merge(BuilderSpec(), creation.file.change) if creation.file else await load_defaults(kube, note)
-    return merge(base, creation.change)
+async def _spec(kube: KubeClient, creation: Creation, recorded: Recorded | None) -> BuilderSpec:
+    """A file has a whole spec, with the defaults of when it was printed, as has what was recorded; those of now have no say."""
+    if creation.file is not None:
+        return merge(merge(BuilderSpec(), creation.file.change), creation.change)
+    if recorded is None:
+        return merge(await load_defaults(kube, note), creation.change)
+    defaults = await load_defaults(kube, note) if creation.reset else BuilderSpec()
+    return merge(base_of_change(creation.name, recorded, defaults, creation.reset), creation.change)
+
+
+def _tell_change(recorded: Recorded | None, spec: BuilderSpec) -> None:
+    """Say what is different, and what is not. A size that was not asked for is as it was."""
+    if recorded is not None and recorded.spec is not None:
+        after = spec if spec.replicas is not None else replace(spec, replicas=recorded.spec.replicas)
+        for line in change_in_words(recorded.spec, after):
+            print(line, file=sys.stderr)
 
 
 async def _print(kube: KubeClient, manifests: Manifests, name: str, dry_run: DryRun, *, with_rbac: bool) -> None:

@@ -63,9 +63,8 @@ class Patient:
         return f"{command} -n {self.kube.namespace}" if self.kube is not None else command
 
     def changed(self, flags: str) -> str:
-        """The command that changes the builder; "" for a daemon that is none. It replaces all that was said when the builder was made."""
-        words = f"kubectl buildkit create {self.name} {flags}"
-        return f"{self.typed(words)}  # and the flags that it was made with" if self.address is None else ""
+        """The command that changes the builder; "" for a daemon that is none."""
+        return self.typed(f"kubectl buildkit create {self.name} {flags}") if self.address is None else ""
 
     @property
     def pod_address(self) -> PodAddress | None:
