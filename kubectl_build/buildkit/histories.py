@@ -6,7 +6,7 @@ docker/buildx v0.35.0 shows (util/history BuildName, commands/history).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,8 +62,8 @@ class HistoryRecord:
 
     @property
     def name(self) -> str:
-        """What the build is called in lists: context, Dockerfile and target, as far as the daemon knows them."""
-        return build_name(self.attrs)
+        """What the build is called in lists: context, Dockerfile and target, as far as the daemon knows them; else the image's name."""
+        return build_name(self.attrs) or next((attrs["name"] for _, attrs in self.exporters if attrs.get("name")), "")
 
     @property
     def repository(self) -> str:
@@ -154,22 +154,13 @@ async def list_records(client: BuildkitClient, *, ref: str = "", active_only: bo
 
 async def delete_record(client: BuildkitClient, ref: str) -> None:
     """Forget a build. What its result holds in the cache goes with the next garbage collection. Raises ClusterError."""
-    await _update(client, control_pb2.UpdateBuildHistoryRequest(Ref=ref, Delete=True), "deleted")
-
-
-async def finalize_record(client: BuildkitClient, ref: str) -> None:
-    """Have the daemon write a build's trace now. Raises ClusterError."""
-    await _update(client, control_pb2.UpdateBuildHistoryRequest(Ref=ref, Finalize=True), "finalized")
-
-
-async def _update(client: BuildkitClient, request: control_pb2.UpdateBuildHistoryRequest, doing: str) -> None:
     try:
-        await client.update_history(request)
+        await client.update_history(control_pb2.UpdateBuildHistoryRequest(Ref=ref, Delete=True))
     except RpcFailure as failure:
-        raise ClusterError(f"build {request.Ref} was not {doing}: {failure.message}") from failure
+        raise ClusterError(f"build {ref} was not deleted: {failure.message}") from failure
 
 
-async def replay(client: BuildkitClient, ref: str, *, pool: str = "") -> AsyncIterator[StatusUpdate]:
+async def replay(client: BuildkitClient, ref: str, *, pool: str = "") -> AsyncGenerator[StatusUpdate, None]:
     """What happened in a build, told again; of one that runs, until it ends. Close with aclosing. Raises ConnectionLost."""
     ledger = Ledger()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 from pathlib import Path
 
@@ -27,14 +28,19 @@ def forget_result(path: Path) -> None:
 
 
 def write_result(path: Path, text: str) -> None:
+    """As `write_result_bytes`, in this system's encoding."""
+    write_result_bytes(path, text.encode(locale.getencoding()))
+
+
+def write_result_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or none: a reader never sees half of it. Raises UsageError."""
     try:
         if _in_place(path):
-            path.write_text(text)
+            path.write_bytes(data)
             return
         temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
         try:
-            temporary.write_text(text)
+            temporary.write_bytes(data)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
