@@ -14,7 +14,15 @@ from typing import TypeVar
 
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ApiError, ApiUnreachable, ConnectionLost, DialError, KubectlBuildError, RegistryError
+from kubectl_build.errors import (
+    ApiError,
+    ApiUnreachable,
+    BuilderNotReady,
+    ConnectionLost,
+    DialError,
+    KubectlBuildError,
+    RegistryError,
+)
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.pools import Pools
 
@@ -68,7 +76,7 @@ class Retries:
         while True:
             try:
                 return await stack.enter_async_context(self.pools.link(pool))
-            except (DialError, ApiUnreachable, ApiError) as error:
+            except (DialError, ApiUnreachable, ApiError, BuilderNotReady) as error:
                 if lost is None or not _may_pass(error):
                     raise
                 if clock() + pause > until:
@@ -86,7 +94,9 @@ def _cancelled() -> bool:
 
 
 def _may_pass(error: KubectlBuildError) -> bool:
-    """Whether a builder that was there a moment ago may be reached again after `error`: an API server or a node that restarts."""
+    """Whether a builder that was there a moment ago may be reached again after `error`: an API server, a node or a daemon that restarts."""
     if isinstance(error, ApiError):
         return error.status >= 500 or error.status == 429
+    if isinstance(error, BuilderNotReady):
+        return error.reason == "CrashLoopBackOff"  # the kubelet's pause of 10 s and more between two starts
     return error.transient or isinstance(error, ApiUnreachable)

@@ -13,6 +13,7 @@ from kubectl_build import retries as module
 from kubectl_build.daemons import Link
 from kubectl_build.errors import (
     ApiUnreachable,
+    BuilderNotReady,
     ConnectionLost,
     DialError,
     Forbidden,
@@ -164,6 +165,24 @@ async def test_api_server_that_is_away_after_a_loss_is_waited_for_without_using_
 
     assert result == "done on amd64 2"
     assert notes == ["lost; trying again (2 of 2)"]
+
+
+async def test_daemon_whose_restart_the_kubelet_delays_is_waited_for() -> None:
+    crashed = BuilderNotReady("buildkitd of pod a-0 ended with exit code 137", reason="CrashLoopBackOff")
+
+    result, _ = await run(Attempts(ConnectionLost("lost")), pools=FakePools([None, crashed, crashed]), limit=1)
+
+    assert result == "done on amd64 2"
+
+
+@pytest.mark.parametrize("lost", [None, ConnectionLost("lost")])
+async def test_builder_that_cannot_start_for_another_reason_is_told_at_once(lost: ConnectionLost | None) -> None:
+    reason = "ImagePullBackOff" if lost else "CrashLoopBackOff"
+    refused = BuilderNotReady("the image cannot be pulled", reason=reason)
+    pools, attempts = (FakePools([None, refused]), Attempts(lost)) if lost else (FakePools([refused]), Attempts())
+
+    with pytest.raises(BuilderNotReady):
+        await run(attempts, pools=pools)
 
 
 async def test_builder_that_stays_away_after_a_loss_is_told_with_both_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
