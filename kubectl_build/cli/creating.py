@@ -27,6 +27,8 @@ from kubectl_build.cli.preference import remember_builder
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import active_builds
 from kubectl_build.deadlines import deadlines
+from kubectl_build.errors import Forbidden
+from kubectl_build.model.events import Note
 from kubectl_build.model.kubeflags import KubeFlags
 
 
@@ -55,7 +57,7 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
 
     async def work() -> int:
         async with connected(cluster) as kube:
-            recorded = await read_recorded(kube, name)
+            recorded = await _recorded(kube, name, needed=dry_run is not DryRun.CLIENT)
             spec = await _spec(kube, creation, recorded)
             pools = creation.file.architectures if creation.file else ()
             if creation.bootstrap:
@@ -78,6 +80,17 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
         return 0
 
     return run_async(work)
+
+
+async def _recorded(kube: KubeClient, name: str, *, needed: bool) -> Recorded | None:
+    """What is changed. Objects that are only shown may be for another cluster, so there a missing right is no obstacle."""
+    try:
+        return await read_recorded(kube, name)
+    except Forbidden as error:
+        if needed:
+            raise
+        note(Note(text=f"printed as for a new builder: {error.message}"))
+        return None
 
 
 async def _spec(kube: KubeClient, creation: Creation, recorded: Recorded | None) -> BuilderSpec:

@@ -296,6 +296,13 @@ def test_create_from_a_file_goes_where_the_file_says(create: Create, refused: Ca
     assert '"other" (--namespace)' in refused("-f", "f.yaml", "-n", "other")
 
 
+def test_create_reset_takes_names_and_is_not_for_a_file(create: Create, refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(_printed(BuilderSpec()))
+
+    assert create("--reset=image,env.A", "--reset", "cache")[0].reset == ("image", "env.A", "cache")
+    assert "--from-file replaces all of that" in refused("--reset=all", "-f", "f.yaml")
+
+
 def test_create_from_stdin(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(_printed(BuilderSpec())))
 
