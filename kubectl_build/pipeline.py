@@ -33,6 +33,7 @@ from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Sink, told_once
 from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
 from kubectl_build.model.needs import Needs
+from kubectl_build.model.observed import Observer
 from kubectl_build.model.platform import Platform, qemu_name
 from kubectl_build.model.request import AuthVia, BuildRequest
 from kubectl_build.model.result import BuildResult, PlatformPlace
@@ -60,13 +61,16 @@ from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
 
-async def build(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> BuildResult:
-    """Build `request` in the cluster of `kube`, or on the daemon whose address its builder is.
+async def build(
+    request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str], observe: Observer | None = None
+) -> BuildResult:
+    """Build `request` in the cluster of `kube`, or on the daemon whose address its builder is; `observe` is told what a report needs.
 
     `kube` may be None for an address that is not in a cluster. Raises any KubectlBuildError; cancelling stops the builds in the builders
     first.
     """
-    async with _prepared(request, kube, emit, environ) as work:
+    async with _prepared(request, kube, emit, environ) as prepared:
+        work = replace(prepared, observe=observe)
         if is_single(work.platforms, work.pools.candidates, request.emulation):
             with suppress(_Elsewhere):
                 return await work.finish(*await work.solve_alone())
@@ -201,6 +205,7 @@ class _Work:
     platforms: tuple[Platform, ...]
     home: str
     services: Services
+    observe: Observer | None = None
 
     @property
     def retries(self) -> Retries:
@@ -331,7 +336,17 @@ class _Work:
         self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str], files: JoinedFiles | None = None
     ) -> Share:
         async with self.pools.in_use(link, platforms, _context_name(self.request)):
-            return await solve_share(self.request, link, platforms, check, pools=pools, services=self.services, emit=self.emit, files=files)
+            return await solve_share(
+                self.request,
+                link,
+                platforms,
+                check,
+                pools=pools,
+                services=self.services,
+                emit=self.emit,
+                files=files,
+                observe=self.observe,
+            )
 
     async def finish(self, plan: Plan, solved: Sequence[Share]) -> BuildResult:
         """Join what the pools made into one result; with several pools and a push, write the index to every tag."""
