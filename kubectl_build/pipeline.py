@@ -30,7 +30,7 @@ from kubectl_build.held import held
 from kubectl_build.join import index_response, join_shares, publish, trust
 from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.events import Note, Placed, Sink, told_once
+from kubectl_build.model.events import Note, Placed, Reached, Sink, told_once
 from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.observed import Observer
@@ -287,9 +287,9 @@ class _Work:
 
     def _show(self, plan: Plan) -> None:
         """Tell the plan before work begins, and mark each platform's steps with it."""
-        self.emit(Note(text=plan.table()))
+        self.emit(Note(text=plan.table(), level="plan"))
         for assignment in plan.assignments:
-            self.emit(Placed(platform=str(assignment.platform), mode=assignment.mode.value, pool=assignment.pool))
+            self.emit(Placed(platform=str(assignment.platform), mode=assignment.mode.value, pool=assignment.pool, why=assignment.why))
 
     async def _share(self, plan: Plan, pool: str, link: Link | None, *, files: JoinedFiles | None = None) -> Share:
         """One pool's part of a plan, on `link` first if there is one already."""
@@ -335,6 +335,7 @@ class _Work:
     async def _solve(
         self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str], files: JoinedFiles | None = None
     ) -> Share:
+        self.emit(Reached(pool=link.pool, name=link.name, node=link.node))
         async with self.pools.in_use(link, platforms, _context_name(self.request)):
             return await solve_share(
                 self.request,

@@ -89,24 +89,44 @@ class Note:
     """Lines for the user: the plan, why a pod is not ready, a fallback taken.
 
     `wait` lines describe what is waited for just now: the newest one of a `pool` ("" for none in particular) replaces the one before,
-    and it is over when that pool's next status comes, or with an empty text.
+    and it is over when that pool's next status comes, or with an empty text. `plan` is the plan as a table: what each `Placed` tells too.
     """
 
     text: str
-    level: Literal["info", "warning", "wait"] = "info"
+    level: Literal["info", "warning", "wait", "plan"] = "info"
     pool: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """The plan for one platform ("linux/arm64"), told before its steps: the pool that builds it, and how ("native", "cross", "QEMU")."""
+    """The plan for one platform ("linux/arm64"), told before its steps: the pool that builds it, how ("native", "cross", "QEMU"), why."""
 
     platform: str
     mode: str
     pool: str
+    why: str = ""
 
 
-BuildEvent = StatusUpdate | Note | Placed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """The daemon that builds for a pool, told before its solve: its pod's name or its address, and the node if that is known."""
+
+    pool: str
+    name: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of the command's own work that has ended ("builder", "plan"); `pool` where each pool has its own."""
+
+    name: str
+    began: float
+    ended: float
+    pool: str = ""
+
+
+BuildEvent = StatusUpdate | Note | Placed | Reached | Phase
 
 Sink = Callable[[BuildEvent], None]
 """Takes events as they happen. Never blocks and never raises."""

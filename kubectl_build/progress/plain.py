@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubectl_build.model.events import BuildEvent, Note, Placed, VertexStatus
+from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate, VertexStatus
 from kubectl_build.progress.escape import clean, clean_line
 from kubectl_build.progress.state import State, Step, StepKey
 from kubectl_build.progress.units import format_amount, format_log_time
@@ -53,6 +53,8 @@ class PlainView:
             return
         if isinstance(event, Placed):
             self._state.place(event)
+            return
+        if not isinstance(event, StatusUpdate):
             return
         self._said_waits.pop("", None)
         self._said_waits.pop(event.pool, None)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
 from kubectl_build.model.json import JsonObject
+from kubectl_build.progress.names import with_prefix
 
 _NOTES = "sha256:" + hashlib.sha256(b"kubectl-build notes").hexdigest()
 _CONTROL = re.compile("[\x7f-\x9f]")
@@ -81,12 +82,13 @@ def _vertex(pool: str, vertex: Vertex) -> JsonObject:
         {
             "digest": _digest(pool, vertex.digest),
             "inputs": [_digest(pool, digest) for digest in vertex.inputs],
-            "name": _named(pool, vertex.name),
+            "name": with_prefix(pool, vertex.name),
             "started": _time(vertex.started),
             "completed": _time(vertex.completed),
             "cached": vertex.cached,
             "error": vertex.error,
-            "progressGroup": group and _without_empty({"id": f"{pool}{group.id}", "name": _named(pool, group.name), "weak": group.weak}),
+            "progressGroup": group
+            and _without_empty({"id": f"{pool}{group.id}", "name": with_prefix(pool, group.name), "weak": group.weak}),
         }
     )
 
@@ -146,10 +148,6 @@ def _without_empty(fields: JsonObject, *, keep: Collection[str] = ()) -> JsonObj
 
 def _digest(pool: str, digest: str) -> str:
     return "sha256:" + hashlib.sha256(f"{pool} {digest}".encode()).hexdigest() if pool else digest
-
-
-def _named(pool: str, name: str) -> str:
-    return f"[{pool}] {name}" if pool else name
 
 
 def _bytes(data: bytes) -> str:

@@ -6,20 +6,18 @@ whose daemons may report the same digest and whose clocks may differ, and the no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kubectl_build.model.events import Note, Placed, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
+from kubectl_build.model.events import Note, Placed, Reached, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
+from kubectl_build.model.platform import Platform, runs_on
 from kubectl_build.progress.escape import LogDecoder, clean, clean_line
+from kubectl_build.progress.names import StepName, parse_step, with_prefix
 
 StepKey = tuple[str, str]
 """The pool, and the vertex's digest or its group's id."""
 
 _CANCELED = "context canceled"
-_DOCKERFILE_STEP = re.compile(r"\[(?:(?P<built>[a-z0-9]+/\S+?)(?:->(?P<target>\S+))? )?(?:\S+ )? *\d+/\d+\] ")
-"""What a Dockerfile's step is named (moby/buildkit dockerfile2llb prefixCommand): `[linux/amd64->arm64 build 2/3] RUN make`."""
-
 
 _LONGEST_LINE = 1 << 20
 """Characters after which a line that does not end is broken: each piece that is added to it costs its whole length."""
@@ -96,7 +94,8 @@ class Step:
     """One line of the display: a vertex, or the vertices of a group.
 
     `activity` counts what happened since a view that shows one step at a time last left it, from `active_since` on. `news` holds the ids
-    of the statuses that changed since such a view has shown them. `hidden` groups have only weak members that started.
+    of the statuses that changed since such a view has shown them. `hidden` groups have only weak members that started. `words` is the name
+    taken apart; `placed` is where the platform of a Dockerfile's step is built, if that is known.
     """
 
     key: StepKey
@@ -105,7 +104,8 @@ class Step:
     cached: bool = False
     error: str = ""
     hidden: bool = False
-    mark: str = ""
+    words: StepName = field(default_factory=StepName)
+    placed: Placed | None = None
     statuses: dict[str, VertexStatus] = field(default_factory=dict)
     news: set[str] = field(default_factory=set)
     warnings: list[VertexWarning] = field(default_factory=list)
@@ -121,9 +121,17 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The name as it is shown: marked with the pool when several build, and with the mode of its platform where not all is native."""
-        mark = " ".join(filter(None, [self.pool, self.mark]))
-        return f"[{mark}] {self.name}" if mark else self.name
+        """The name as it is shown in one line: marked with the pool when several build."""
+        return with_prefix(self.pool, self.name)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it is a command that runs under QEMU, and is slow for that."""
+        placed, words = self.placed, self.words
+        if placed is None or placed.mode != "QEMU" or not words.rest.startswith("RUN "):
+            return False
+        system, _, machine = (words.built or placed.platform).partition("/")
+        return not runs_on(Platform(system, machine.partition("/")[0]), placed.pool)
 
     @property
     def started(self) -> bool:
@@ -181,7 +189,8 @@ class State:
     """All that is known of a build. `log_limit` bounds the lines kept for a step; None keeps them until the view takes them.
 
     `steps` is in the order of announcement, `order` in the order of start and without hidden ones, `changed` holds the steps that a view
-    has not looked at since they changed (the view empties it), `waits` says by pool what is waited for just now.
+    has not looked at since they changed (the view empties it), `waits` says by pool what is waited for just now, `places` by platform
+    how it is built, and `pods` by pool where.
     """
 
     def __init__(self, *, log_limit: int | None = None) -> None:
@@ -190,7 +199,8 @@ class State:
         self.changed: dict[StepKey, Step] = {}
         self.waits: dict[str, str] = {}
         self._log_limit = log_limit
-        self._places: dict[str, Placed] = {}
+        self.places: dict[str, Placed] = {}
+        self.pods: dict[str, Reached] = {}
         self._step_of: dict[StepKey, Step] = {}
         self._ordered: set[StepKey] = set()
         self._clock_offsets: dict[str, float] = {}
@@ -208,7 +218,11 @@ class State:
 
     def place(self, placed: Placed) -> None:
         """Takes over where and how a platform is built. Steps that are announced later are marked with it."""
-        self._places[placed.platform] = placed
+        self.places[placed.platform] = placed
+
+    def reach(self, reached: Reached) -> None:
+        """Takes over which daemon builds for a pool."""
+        self.pods[reached.pool] = reached
 
     def update(self, update: StatusUpdate, now: float) -> None:
         """Takes over one message of a solve's status stream. Parts that name an unknown vertex are left out, as BuildKit does."""
@@ -267,31 +281,25 @@ class State:
         step = self.steps.get(key)
         if step is None:
             name = clean_line(group.name if group else vertex.name)
-            step = Step(key=key, name=name, log=StepLog(self._log_limit), hidden=group is not None, mark=self._mode(pool, name))
+            words = parse_step(name)
+            placed = self._place_of(pool, words)
+            step = Step(key=key, name=name, log=StepLog(self._log_limit), hidden=group is not None, words=words, placed=placed)
             self.steps[key] = step
         self._step_of[pool, vertex.digest] = step
         return step
 
-    def _mode(self, pool: str, name: str) -> str:
-        """The mode of the platform that a step is for; "" when that cannot be told, or when one pool builds all natively."""
-        step = _DOCKERFILE_STEP.match(name)
-        here = [placed for placed in self._places.values() if not pool or placed.pool == pool]
-        if step is None or (not pool and all(placed.mode == "native" for placed in here)):
-            return ""
-        if step["built"]:
-            platform = step["built"] if not step["target"] else _target(step["built"], step["target"])
-            here = [placed for placed in here if placed.platform == platform]
-        return here[0].mode if len(here) == 1 else ""
+    def _place_of(self, pool: str, words: StepName) -> Placed | None:
+        """Where the platform of a Dockerfile's step is built; None when that cannot be told."""
+        if not words.number:
+            return None
+        here = [placed for placed in self.places.values() if not pool or placed.pool == pool]
+        if words.platform:
+            here = [placed for placed in here if placed.platform == words.platform]
+        return here[0] if len(here) == 1 else None
 
     def _changed(self, step: Step, now: float) -> None:
         step.touch(now)
         self.changed[step.key] = step
-
-
-def _target(built: str, target: str) -> str:
-    """The platform behind an arrow; its os is left out in the name when it is that of the platform before the arrow."""
-    system = built.split("/")[0]
-    return target if target.split("/")[0] in ("linux", "windows", "darwin", "freebsd") else f"{system}/{target}"
 
 
 def _log_seconds(step: Step, log: VertexLog) -> float:

@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate
+from kubectl_build.model.events import BuildEvent, Note, Placed, Reached, StatusUpdate
 from kubectl_build.progress.escape import clean
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
@@ -60,10 +60,10 @@ class TtyView:
             self._state.update(event, now)
         elif isinstance(event, Placed):
             self._state.place(event)
-        elif event.level == "wait":
-            self._state.note(event)
-        else:
-            self._above.append(self._note(event))
+        elif isinstance(event, Reached):
+            self._state.reach(event)
+        elif isinstance(event, Note):
+            self._take_note(event)
 
     def refresh(self, now: float) -> str:
         """The next picture, drawn over the last one."""
@@ -79,6 +79,12 @@ class TtyView:
     def _last_lines(self) -> list[Text]:
         lines = [line.encode(self._encoding, "replace").decode(self._encoding) for line in self._warnings.lines()]
         return [Text(line, "yellow" if number == _COUNT_LINE else "") for number, line in enumerate(lines)]
+
+    def _take_note(self, note: Note) -> None:
+        if note.level == "wait":
+            self._state.note(note)
+        elif note.level != "plan":  # the picture shows it
+            self._above.append(self._note(note))
 
     def _note(self, note: Note) -> Text:
         text = clean(note.text).encode(self._encoding, "replace").decode(self._encoding)

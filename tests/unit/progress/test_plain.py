@@ -242,7 +242,7 @@ Dockerfile:2
     )
 
 
-def test_plain_pools_and_modes_mark_their_steps() -> None:
+def test_plain_pools_mark_their_steps_as_buildx_marks_its_nodes() -> None:
     text = shown(
         Placed(platform="linux/amd64", mode="native", pool="amd64"),
         Placed(platform="linux/arm64", mode="native", pool="arm64"),
@@ -254,13 +254,13 @@ def test_plain_pools_and_modes_mark_their_steps() -> None:
     assert (
         text
         == """\
-#1 [amd64] [internal] load build context
+#1 [amd64 internal] load build context
 #1 DONE 0.0s
 
-#2 [amd64 native] [2/2] RUN make
+#2 [amd64 2/2] RUN make
 #2 DONE 1.0s
 
-#3 [arm64 native] [2/2] RUN make
+#3 [arm64 2/2] RUN make
 #3 CACHED
 """
     )

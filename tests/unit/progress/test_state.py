@@ -111,17 +111,17 @@ def test_state_empty_wait_ends_it() -> None:
     ("pool", "name", "expected"),
     [
         ("", "[2/3] RUN make", "[2/3] RUN make"),
-        ("arm64", "[2/3] RUN make", "[arm64 native] [2/3] RUN make"),
-        ("arm64", "[build 10/12] RUN make", "[arm64 native] [build 10/12] RUN make"),
-        ("amd64", "[linux/s390x 2/3] RUN make", "[amd64 QEMU] [linux/s390x 2/3] RUN make"),
-        ("amd64", "[linux/amd64->arm/v7 build 2/3] RUN make", "[amd64 cross] [linux/amd64->arm/v7 build 2/3] RUN make"),
-        ("amd64", "[linux/amd64->windows/amd64 2/3] RUN make", "[amd64 cross] [linux/amd64->windows/amd64 2/3] RUN make"),
-        ("amd64", "[internal] load build context", "[amd64] [internal] load build context"),
+        ("arm64", "[2/3] RUN make", "[arm64 2/3] RUN make"),
+        ("arm64", "[build 10/12] RUN make", "[arm64 build 10/12] RUN make"),
+        ("amd64", "[linux/s390x 2/3] RUN make", "[amd64 linux/s390x 2/3] RUN make"),
+        ("amd64", "[linux/amd64->arm/v7 build 2/3] RUN make", "[amd64 linux/amd64->arm/v7 build 2/3] RUN make"),
+        ("amd64", "[linux/amd64->windows/amd64 2/3] RUN make", "[amd64 linux/amd64->windows/amd64 2/3] RUN make"),
+        ("amd64", "[internal] load build context", "[amd64 internal] load build context"),
         ("amd64", "exporting to image", "[amd64] exporting to image"),
-        ("amd64", "[2/3] RUN make", "[amd64] [2/3] RUN make"),
+        ("amd64", "[2/3] RUN make", "[amd64 2/3] RUN make"),
     ],
 )
-def test_state_step_is_marked_with_pool_and_mode(pool: str, name: str, expected: str) -> None:
+def test_state_step_is_marked_with_its_pool_as_buildx_does(pool: str, name: str, expected: str) -> None:
     state = State()
     for platform, mode, where in [
         ("linux/arm64", "native", "arm64"),
@@ -135,12 +135,24 @@ def test_state_step_is_marked_with_pool_and_mode(pool: str, name: str, expected:
     assert expected == only(state).label
 
 
-def test_state_one_platform_under_qemu_on_the_only_pool_is_marked() -> None:
+@pytest.mark.parametrize(
+    ("platform", "mode", "name", "emulated"),
+    [
+        ("linux/arm64", "QEMU", "[2/3] RUN make", True),
+        ("linux/arm64", "QEMU", "[linux/arm64 2/3] RUN make", True),
+        ("linux/arm64", "QEMU", "[linux/arm64 2/3] COPY a b", False),
+        ("linux/arm64", "QEMU", "[linux/amd64->arm64 build 2/3] RUN make", False),
+        ("linux/arm64", "QEMU", "[internal] load build context", False),
+        ("linux/386", "native", "[linux/386 2/3] RUN make", False),
+        ("linux/arm64", "cross", "[linux/amd64->arm64 build 2/3] RUN make", False),
+    ],
+)
+def test_state_command_that_runs_under_qemu_is_known(platform: str, mode: str, name: str, emulated: bool) -> None:
     state = State()
-    state.place(Placed(platform="linux/arm64", mode="QEMU", pool="amd64"))
-    state.update(vertex("a", "[2/3] RUN make"), T0)
+    state.place(Placed(platform=platform, mode=mode, pool="amd64"))
+    state.update(vertex("a", name), T0)
 
-    assert only(state).label == "[QEMU] [2/3] RUN make"
+    assert only(state).emulated is emulated
 
 
 def test_state_native_build_of_one_pool_is_not_marked() -> None:

@@ -54,7 +54,7 @@ def terminal(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Terminal]:
 
 
 def test_terminal_resized_during_a_build_has_one_picture_that_fits(terminal: Terminal, tmp_path: Path) -> None:
-    first = terminal.wait(lambda screen: "   │ compiling" in screen, "the running step's output")
+    first = terminal.wait(lambda screen: "        │ compiling" in screen, "the running step's output")
     assert "linux/amd64  native" in first
 
     terminal.run("resize-window", "-t", "build", "-x", "40", "-y", "10")
@@ -66,10 +66,10 @@ def test_terminal_resized_during_a_build_has_one_picture_that_fits(terminal: Ter
     last = terminal.wait(lambda screen: "after the build" in screen, "the end")
     end = last.index("after the build")
     assert last[end - 3].startswith("Finished  ")
-    assert last[end - 3].endswith("2/2 steps")
-    assert last[end - 2 : end] == [" ✔ [1/2] FROM docker.io/library/b… 1.0s", " ✔ [2/2] RUN make                  1.0s"]
+    assert last[end - 3].endswith("2 steps")
+    assert last[end - 2 : end] == [" ✔ FROM docker.io/library/busybo…  1.0s", " ✔ RUN make                        1.0s"]
     assert not any("Building" in line for line in last)
 
 
 def _cut(screen: list[str]) -> bool:
-    return any(line.startswith(" ✔ [1/2]") and "…" in line for line in screen)
+    return any(line.startswith(" ✔ FROM") and "…" in line for line in screen)

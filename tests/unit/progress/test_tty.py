@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.model.events import BuildEvent, Note, Phase, Placed, Reached
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
 from kubectl_build.progress.tty import TtyView
@@ -31,17 +31,23 @@ class Terminal(io.StringIO):
         return True
 
 
-def state_of(*events: StatusUpdate | Note) -> State:
+def state_of(*events: BuildEvent) -> State:
     state = State(log_limit=20)
     for event in events:
         if isinstance(event, Note):
             state.note(event)
+        elif isinstance(event, Placed):
+            state.place(event)
+        elif isinstance(event, Reached):
+            state.reach(event)
+        elif isinstance(event, Phase):
+            continue
         else:
             state.update(event, T0)
     return state
 
 
-def live(*events: StatusUpdate | Note, width: int = 80, height: int = 24, encoding: str = "utf-8", now: float = 4.0) -> list[str]:
+def live(*events: BuildEvent, width: int = 80, height: int = 24, encoding: str = "utf-8", now: float = 4.0) -> list[str]:
     picture = Picture(state_of(*events), encoding=encoding, began=T0)
     return [line.plain for line in picture.live(T0 + now, width, height)]
 
@@ -49,24 +55,82 @@ def live(*events: StatusUpdate | Note, width: int = 80, height: int = 24, encodi
 def test_live_picture_shows_steps_transfers_and_output() -> None:
     assert live(*BUILD) == [
         "Building  4.0s  2/4 steps  1 cached",
-        " ✔ 1 step done, 1 cached",
-        " ✔ [internal] load build definition from Dockerfile                        0.1s",
-        " ⠋ [internal] load build context                                           3.9s",
-        "   transferring context: ━━━━━━━━━━──────────        5.00MB / 10.00MB  2.50MB/s",
-        " ⠋ [2/3] RUN make 日本語                                                   3.8s",
-        "   │ cc one",
-        "   │ two 20%",
+        " ✔ 2 steps done, 1 cached",
+        " ⠋      load build context                                                 3.9s",
+        "        transferring context:  ━━━━━━━━━━──────────  5.00MB / 10.00MB  2.50MB/s",
+        " ⠋ 2/3  RUN make 日本語                                                    3.8s",
+        "        │ cc one",
+        "        │ two 20%",
     ]
 
 
-def test_live_picture_narrow_terminal_has_no_bar_and_cuts_names() -> None:
-    assert [line.replace("… ", "…  ") for line in live(*BUILD, width=32)][:5] == [
-        "Building  4.0s  2/4 steps  1 c…",
-        " ✔ 1 step done, 1 cached",
-        " ✔ [internal] load build …  0.1s",
-        " ⠋ [internal] load build …  3.9s",
+def test_live_picture_narrow_terminal_has_no_bar_no_stages_and_cuts_names() -> None:
+    assert live(*BUILD, width=28)[:4] == [
+        "Building  4.0s  2/4 steps …",
+        " ✔ 2 steps done, 1 cached",
+        " ⠋ load build context  3.9s",
         "   transferring context:",
     ]
+
+
+MIXED = (
+    Placed(platform="linux/amd64", mode="native", pool="amd64", why="amd64 runs it"),
+    Placed(platform="linux/arm/v7", mode="QEMU", pool="amd64", why="no node of arm"),
+    Placed(platform="linux/arm64", mode="native", pool="arm64", why="its steps run on arm64"),
+    Reached(pool="amd64", name="buildkit-amd64-0", node="node-1"),
+)
+
+
+def test_live_picture_has_a_line_for_each_platform_and_columns() -> None:
+    assert live(
+        *MIXED,
+        vertex("a", "[linux/amd64 build 2/3] RUN make", pool="amd64", started=0, completed=1),
+        vertex("b", "[linux/amd64 3/3] COPY a b", pool="amd64", started=1),
+        vertex("c", "[linux/arm/v7 build 2/3] RUN make", pool="amd64", started=0),
+        vertex("d", "[internal] load build context", pool="arm64", started=0),
+        Note(text="the pod is being prepared", level="wait", pool="arm64"),
+    ) == [
+        "Building  4.0s  1/4 steps",
+        "  linux/amd64   native  buildkit-amd64-0 on node-1              ━━━━━─────  1/2",
+        "  linux/arm/v7  QEMU    buildkit-amd64-0 on node-1              ──────────  0/1",
+        "  linux/arm64   native  pool arm64",
+        "",
+        " ✔ amd64   build 2/3  RUN make                                             1.0s",
+        " ⠋ amd64   3/3        COPY a b                                             3.0s",
+        " ⠋ arm/v7  build 2/3  RUN make                                       QEMU  4.0s",
+        " ⠋ arm64              load build context                                   4.0s",
+        " ◌ the pod is being prepared",
+    ]
+
+
+def test_live_picture_of_many_platforms_has_a_line_for_each_pool_and_mode() -> None:
+    places = [Placed(platform=f"linux/{name}", mode="cross", pool="amd64") for name in ("386", "amd64", "arm64", "s390x", "arm/v7")]
+
+    assert live(*places, vertex("a", "x", started=0))[:2] == [
+        "Building  4.0s  0/1 steps",
+        "  linux/386, linux/amd64, l…  cross  pool amd64",
+    ]
+
+
+def test_live_picture_wraps_a_long_reason_for_waiting() -> None:
+    wait = Note(text="waiting for builder b: 0/3 nodes are available: 3 node(s) had untolerated taint gpu", level="wait")
+
+    assert live(wait, width=60) == [
+        "Building  4.0s",
+        " ◌ waiting for builder b: 0/3 nodes are available: 3",
+        "   node(s) had untolerated taint gpu",
+    ]
+
+
+def test_live_picture_says_once_what_emulation_costs_and_how_to_avoid_it() -> None:
+    steps = [vertex(f"c{n}", f"[linux/arm/v7 {n}/3] RUN make", pool="amd64", started=0) for n in (2, 3)]
+    lines = live(*MIXED, *steps)
+
+    assert lines[-2:] == [
+        " ! emulated: linux/arm/v7 ran 8s under QEMU; a node of that architecture, or",
+        "   cross-compiling (FROM --platform=$BUILDPLATFORM), avoids it",
+    ]
+    assert sum("emulated" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -102,37 +166,61 @@ def test_live_picture_before_anything_is_empty() -> None:
     assert live() == []
 
 
-def final(*events: StatusUpdate | Note) -> list[str]:
+def final(*events: BuildEvent) -> list[str]:
     return [line.plain for line in Picture(state_of(*events), encoding="utf-8", began=T0).final(T0 + 5, 60)]
 
 
-def test_final_picture_has_every_step_and_what_it_left() -> None:
+def test_final_picture_counts_the_steps_and_names_the_slow_ones_and_those_with_warnings() -> None:
     assert final(
-        vertex("from", "[1/2] FROM busybox", started=0, completed=0, cached=True),
-        status("from", "sha256:1", current=5, completed=0),
-        vertex("run", "[2/2] RUN make", started=0, completed=1),
-        warning("run", "JSONArgsRecommended"),
-        vertex("export", "exporting to image", started=1, completed=2),
+        vertex("from", "[1/3] FROM busybox", started=0, completed=0, cached=True),
+        vertex("copy", "[2/3] COPY a b", started=0, completed=0.1),
+        warning("copy", "JSONArgsRecommended"),
+        vertex("run", "[3/3] RUN make", started=0, completed=1),
+        vertex("export", "exporting to image", started=1, completed=1.5),
         status("export", "exporting manifest sha256:0a1b", started=1, completed=1.5),
     ) == [
-        "Finished  5.0s  3/3 steps  1 cached",
-        " ✔ [1/2] FROM busybox                                cached",
-        " ✔ [2/2] RUN make                                      1.0s",
+        "Finished  5.0s  4 steps  1 cached",
+        " ✔ 2 steps done, 1 cached",
+        " ✔ 2/3  COPY a b                                       0.1s",
         "   ! JSONArgsRecommended",
-        " ✔ exporting to image                                  1.0s",
-        "   exporting manifest sha256:0a1b                      0.5s",
+        " ✔ 3/3  RUN make                                       1.0s",
     ]
 
 
-def test_final_picture_of_a_failure_says_what_failed_and_what_was_canceled() -> None:
+def test_final_picture_verbose_has_every_step() -> None:
+    state = state_of(
+        vertex("from", "[1/2] FROM busybox", started=0, completed=0, cached=True), vertex("run", "[2/2] RUN make", started=0, completed=0.2)
+    )
+    picture = Picture(state, encoding="utf-8", began=T0, verbose=True)
+
+    assert [line.plain for line in picture.final(T0 + 5, 60)] == [
+        "Finished  5.0s  2 steps  1 cached",
+        " ✔ 1/2  FROM busybox                                 cached",
+        " ✔ 2/2  RUN make                                       0.2s",
+    ]
+
+
+def test_final_picture_of_a_failure_names_what_failed_and_counts_the_rest() -> None:
     assert final(
-        vertex("a", "RUN false", started=0, completed=1, error="exit code: 1"),
+        vertex("slow", "[1/3] RUN sleep", started=0, completed=3),
+        vertex("a", "[2/3] RUN false", started=0, completed=1, error="exit code: 1"),
         vertex("b", "RUN sleep", started=0, completed=1, error="context canceled"),
         vertex("c", "RUN more", started=0),
     ) == [
-        "Failed  5.0s  2/3 steps",
-        " ✘ RUN false                                           1.0s",
+        "Failed  5.0s  3/4 steps",
+        " ✔ 1 step done",
+        " ○ 2 steps canceled",
+        " ✘ 2/3  RUN false                                      1.0s",
         "   exit code: 1",
+    ]
+
+
+def test_final_picture_of_an_interrupted_build_names_what_was_stopped() -> None:
+    assert final(
+        vertex("b", "RUN sleep", started=0, completed=1, error="context canceled"),
+        vertex("c", "RUN more", started=0),
+    ) == [
+        "Stopped  5.0s  1/2 steps",
         " ○ RUN sleep                                       canceled",
         " ○ RUN more                                         stopped",
     ]
@@ -179,12 +267,10 @@ def test_tty_notes_stay_above_the_picture_that_is_drawn_over_itself() -> None:
         "plan",
         "linux/amd64  native",
         "warning: careful",
-        "Finished  9.0s  4/4 steps  1 cached",
-        " ✔ [internal] load build definition from Dockerfile    0.1s",
-        " ✔ [1/3] FROM docker.io/library/busybox              cached",
-        " ✔ [internal] load build context                       2.9s",
-        "   transferring context:                   5.00MB / 10.00MB",
-        " ✔ [2/3] RUN make 日本語                               2.8s",
+        "Finished  9.0s  4 steps  1 cached",
+        " ✔ 2 steps done, 1 cached",
+        " ✔      load build context                             2.9s",
+        " ✔ 2/3  RUN make 日本語                                2.8s",
         "",
     ]
 
@@ -192,8 +278,7 @@ def test_tty_notes_stay_above_the_picture_that_is_drawn_over_itself() -> None:
 def test_tty_narrower_terminal_goes_up_over_the_lines_that_it_broke() -> None:
     environ = {"COLUMNS": "80", "LINES": "20"}
     view = TtyView(Terminal(), environ, began=T0)
-    for event in BUILD[:1]:
-        view.apply(event, T0)
+    view.apply(vertex("a", "x" * 60, started=0), T0)
     first = view.refresh(T0 + 1)
     environ["COLUMNS"] = "40"
     second = view.refresh(T0 + 2)

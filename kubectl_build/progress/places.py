@@ -1,0 +1,75 @@
+"""The lines below the headline of the live view: each platform, how and where it is built, and how far it is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from kubectl_build.model.events import Placed, Reached
+from kubectl_build.progress.escape import clean_line
+from kubectl_build.progress.rows import Pen
+from kubectl_build.progress.state import State
+
+_BAR_CELLS = 10
+_BAR_MIN_WIDTH = 70
+_WHY_MIN_WIDTH = 110
+"""Narrower terminals have no room to say why."""
+_STYLES = {"native": "", "cross": "cyan", "QEMU": "magenta"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One line: the platforms that one pool builds in one mode. `done` of `total` steps that are theirs have ended."""
+
+    names: str
+    placed: Placed
+    done: int
+    total: int
+
+
+def place_rows(state: State, pen: Pen, width: int, rows: int, *, bars: bool) -> list[Text]:
+    """The platforms, one a line; those of one pool and mode in one line where there is no room for `rows` such lines."""
+    if not state.places:
+        return []
+    places = _places(state, grouped=len(state.places) > rows)[: max(1, rows)]
+    names = min(max(cell_len(place.names) for place in places), max(12, width // 3))
+    modes = max(len(place.placed.mode) for place in places)
+    return [_row(place, state.pods.get(place.placed.pool), pen, width, names, modes, bars=bars) for place in places]
+
+
+def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, modes: int, *, bars: bool) -> Text:
+    mode = place.placed.mode
+    left = Text("  ").append_text(pen.row(Text(place.names), "", names + 1))
+    left.append(" " * max(0, names + 2 - left.cell_len)).append(f"  {mode.ljust(modes)}", _STYLES.get(mode, ""))
+    left.append(f"  {_where(place.placed, pod)}", "dim")
+    if place.placed.why and width >= _WHY_MIN_WIDTH:
+        left.append(f"  {clean_line(place.placed.why)}", "dim italic")
+    right = Text()
+    if place.total:
+        right = pen.bar(place.done, place.total, _BAR_CELLS) if bars and width >= _BAR_MIN_WIDTH else Text()
+        right.append(f"  {place.done}/{place.total}", "dim")
+    return pen.row(left, right, width)
+
+
+def _where(placed: Placed, pod: Reached | None) -> str:
+    if pod is None:
+        return f"pool {placed.pool}"
+    return clean_line(f"{pod.name} on {pod.node}" if pod.node else pod.name)
+
+
+def _places(state: State, *, grouped: bool) -> list[_Place]:
+    groups: dict[tuple[str, ...], list[Placed]] = {}
+    for placed in state.places.values():
+        key = (placed.pool, placed.mode) if grouped else (placed.platform,)
+        groups.setdefault(key, []).append(placed)
+    steps: dict[str, list[bool]] = {}
+    for step in state.order:
+        if step.placed is not None:
+            steps.setdefault(step.placed.platform, []).append(step.completed)
+    found = []
+    for members in groups.values():
+        ended = [done for placed in members for done in steps.get(placed.platform, ())]
+        found.append(_Place(", ".join(placed.platform for placed in members), members[0], sum(ended), len(ended)))
+    return found
