@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.inputs import ArchiveContext, LayoutContext, local_directories
-from kubectl_build.model.request import BuildRequest, Output, OutputType
+from kubectl_build.model.request import BuildRequest, CompressContext, Output, OutputType
 from kubectl_build.model.tokens import TokenFetcher
 from kubectl_build.session.auth import Auth
 from kubectl_build.session.content import ContentStores
@@ -36,12 +36,14 @@ class Services:
     named_keys: Mapping[str, str]
     attachables: Sequence[Attachable]
     stores: Mapping[str, LayoutStore]
+    compress: CompressContext
 
     def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None) -> Session:
         """A new session with all that the build offers, and `others` and content `stores` for this solve alone."""
         found = {**self.stores, **(stores or {})}
         content = [ContentStores(found)] if found else []
-        return Session(shared_key=self.shared_key, attachables=[*self.attachables, *content, *others])
+        attachables = [*self.attachables, *content, *others]
+        return Session(shared_key=self.shared_key, attachables=attachables, compress=self.compress)
 
 
 @asynccontextmanager
@@ -71,7 +73,13 @@ async def open_services(
     async with AsyncExitStack() as stack:
         if request.ssh:
             attachables.append(await stack.enter_async_context(open_agents(request.ssh)))
-        yield Services(shared_key=shared_key, named_keys=named_keys or {}, attachables=attachables, stores=layouts)
+        yield Services(
+            shared_key=shared_key,
+            named_keys=named_keys or {},
+            attachables=attachables,
+            stores=layouts,
+            compress=request.compress_context,
+        )
 
 
 def export_targets(outputs: Sequence[Output]) -> dict[int, ExportTarget]:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from kubectl_build.cli.flagged import keyword, with_parameters
-from kubectl_build.model.request import DEFAULT_RETRIES, AuthVia, Emulation
+from kubectl_build.model.request import DEFAULT_RETRIES, AuthVia, CompressContext, Emulation
 
 
 class ProgressMode(StrEnum):
@@ -75,6 +75,9 @@ class BuildFlags:
     ignore_file: Annotated[str, _inputs("--ignore-file", help="Use this file instead of .dockerignore.", metavar="FILE")]
     secret: Annotated[Texts, _inputs("--secret", help="Secret for steps, id=ID,src=FILE or id=ID,env=NAME.", metavar="CSV")]
     ssh: Annotated[Texts, _inputs("--ssh", help="ssh agent or keys for steps, ID[=SOCKET|KEY[,KEY]].", metavar="TEXT")]
+    compress_context: Annotated[
+        CompressContext, _inputs("--compress-context", help="Compress what is sent: auto (slow links), on or off.", metavar="WHEN")
+    ]
     pull: Annotated[bool, _inputs("--pull", help="Ask the registries again for base images.")]
     policy: Annotated[Texts, _inputs("--policy", help="Policies are not evaluated here: only disabled=true.", metavar="CSV")]
 
@@ -137,7 +140,7 @@ class BuildFlags:
 
 
 _IGNORED = {
-    "compress": "the context is never compressed",
+    "compress": "--compress-context decides",
     "force_rm": "steps leave no containers behind",
     "isolation": "BuildKit has no such choice",
     "rm": "steps leave no containers behind",
@@ -150,6 +153,7 @@ _DEFAULTS: dict[Any, Any] = {
     bool: False,
     int: DEFAULT_RETRIES,
     AuthVia: AuthVia.CLUSTER,
+    CompressContext: CompressContext.AUTO,
     Emulation: Emulation.AUTO,
     ProgressMode: ProgressMode.AUTO,
 }

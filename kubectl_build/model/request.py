@@ -26,6 +26,14 @@ class AuthVia(StrEnum):
     CLIENT = "client"
 
 
+class CompressContext(StrEnum):
+    """Values of --compress-context: whether what is sent to a daemon is compressed on its way. `auto` goes by the measured rate."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class OutputType(StrEnum):
     """BuildKit's exporters that a user can name; `registry` is `image` with push; `cacheonly` says that nothing is exported."""
 
@@ -162,6 +170,7 @@ class BuildRequest:
     context_key: str = ""
     emulation: Emulation = Emulation.AUTO
     auth_via: AuthVia = AuthVia.CLUSTER
+    compress_context: CompressContext = CompressContext.AUTO
     registry_secrets: tuple[str, ...] = ()
     retries: int = DEFAULT_RETRIES
 

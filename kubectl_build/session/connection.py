@@ -87,6 +87,11 @@ class Connection:
         """The daemon makes us answer, and does not take the answers: it is not to be read for now."""
         return len(self._control) > MAX_ANSWERS
 
+    @property
+    def backlogged(self) -> bool:
+        """Bulk data waits for the daemon's windows."""
+        return any(call.stream.outgoing for call in self._calls.values())
+
     def finish(self, stream_id: int, code: int = OK, message: str = "") -> None:
         """End a call with a status, behind what is queued for it. Nothing happens when the daemon has given it up."""
         if call := self._calls.get(stream_id):
@@ -123,7 +128,7 @@ class Connection:
         stream = call.stream
         sent = 0
         if not call.headers_sent and (stream.outgoing or call.status):
-            connection.send_headers(stream_id, response_headers())
+            connection.send_headers(stream_id, response_headers(gzip=call.stream.compression is not None))
             call.headers_sent = True
         while stream.outgoing and sent < budget:
             window = min(

@@ -6,13 +6,14 @@ import errno
 import os
 from array import array
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from kubectl_build.errors import ContextChanged, UsageError
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.stat import Stat
 from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
-from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError, prefix
+from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError
 
 CHUNK: Final = 256 << 10
 """File bytes in one packet. The daemon takes messages of up to 16 MiB."""
@@ -28,8 +29,10 @@ class FileReader:
     `add` and `read` are for threads; at most one of each runs at a time. `request` is for the event loop.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, pack: Callable[..., list[bytes]]) -> None:
+        """`pack` makes a message, with its prefix, of its parts (ServerStream.pack)."""
         self._root = root
+        self._pack = pack
         self._paths: list[str] = []
         self._sizes = array("q")  # three columns in place of an object for each of perhaps 200,000 files
         self._times = array("q")
@@ -72,8 +75,9 @@ class FileReader:
                 self._file = self._open(*self._queue.popleft())
             data = self._file.read()
             head = packets.encode_data_head(self._file.id, len(data))
-            parts += (prefix(len(head) + len(data)), head, data)
-            size += len(head) + len(data) + 5
+            packed = self._pack(head, data)
+            parts += packed
+            size += sum(map(len, packed))
             self.bytes_sent += len(data)
             if not data:
                 self._file.close()

@@ -79,7 +79,7 @@ class _Transfer:
         self._entries = walk(root, selected)
         self._stream = stream
         self._requested = asyncio.Event()
-        self.reader = FileReader(root)
+        self.reader = FileReader(root, stream.pack)
 
     def close(self) -> None:
         """Release what is open."""

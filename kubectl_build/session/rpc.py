@@ -52,9 +52,9 @@ class Attachable(Protocol):
         """Full method names ("/package.Service/Method") and what answers them. A handler that returns has answered OK."""
 
 
-def prefix(length: int) -> bytes:
-    """Return what stands before a message of `length` bytes: not compressed, and the length."""
-    return b"\0" + length.to_bytes(4, "big")
+def prefix(length: int, *, compressed: bool = False) -> bytes:
+    """Return what stands before a message of `length` bytes: whether these are compressed, and the length."""
+    return (b"\1" if compressed else b"\0") + length.to_bytes(4, "big")
 
 
 def frame(message: bytes) -> bytes:
@@ -123,9 +123,10 @@ def unescape(metadata: Metadata, key: str) -> list[str]:
     return values
 
 
-def response_headers() -> list[tuple[str, str]]:
-    """The headers with which every answer begins."""
-    return [(":status", "200"), ("content-type", "application/grpc")]
+def response_headers(*, gzip: bool = False) -> list[tuple[str, str]]:
+    """The headers with which every answer begins. With `gzip` its messages may be compressed."""
+    headers = [(":status", "200"), ("content-type", "application/grpc")]
+    return [*headers, ("grpc-encoding", "gzip")] if gzip else headers
 
 
 def trailers(code: int, message: str) -> list[tuple[str, str]]:

@@ -14,7 +14,9 @@ from google.protobuf.message import DecodeError
 
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError
+from kubectl_build.model.request import CompressContext
 from kubectl_build.model.stream import ByteStream
+from kubectl_build.session.compression import Compression, SendRate
 from kubectl_build.session.connection import Connection
 from kubectl_build.session.rpc import INTERNAL, OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
 from kubectl_build.session.stream import ServerStream
@@ -37,10 +39,18 @@ _clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOC
 class Session:
     """The attachables of one client under one ID. `serve` is called once, for one connection."""
 
-    def __init__(self, *, shared_key: str, attachables: Sequence[Attachable], id: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        shared_key: str,
+        attachables: Sequence[Attachable],
+        compress: CompressContext = CompressContext.AUTO,
+        id: str | None = None,
+    ) -> None:
         """`shared_key` tells the daemon whose earlier context a context may be compared with (session.shared_key)."""
         self.id = id or "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(25))
         self.shared_key = shared_key
+        self.compress = compress
         self.failure: KubectlBuildError | None = None
         """The first error of a handler that the user should see in place of what the daemon makes of it."""
         self.on_silence: Callable[[float], None] = _ignore
@@ -91,6 +101,8 @@ class _Server:
         self._wake = asyncio.Event()
         self._taken = asyncio.Event()
         self._connection = Connection(self, wake=self._wake.set)
+        self._rate = SendRate()
+        self._compression = Compression(session.compress, self._rate)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         self._health_asked = 0
@@ -116,11 +128,15 @@ class _Server:
         while True:
             while data := self._connection.next_write():
                 answers = self._connection.urgent_answers
+                self._rate.begin()
                 await self._send(data)
+                self._rate.sent(len(data))
                 self._taken.set()
                 if answers != self._health_answered:
                     self._health_answered = answers
                     self._silence = 0.0
+            if not self._connection.backlogged:
+                self._rate.rest()
             self._wake.clear()
             await self._wake.wait()
 
@@ -157,6 +173,8 @@ class _Server:
         if stream.method == HEALTH_METHOD:
             self._connection.mark_urgent(stream_id)
             self._health_asked += 1
+        elif self._compression.offered(stream.metadata):
+            stream.compression = self._compression
         task = self._group.create_task(self._answer(stream_id, stream), name=f"session {stream.method}")
         self._tasks[stream_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(stream_id, None))

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from kubectl_build.session.rpc import INTERNAL, MessageReader, Metadata, RpcError
+from kubectl_build.session.compression import Compression
+from kubectl_build.session.rpc import INTERNAL, MessageReader, Metadata, RpcError, prefix
 
 HIGH_WATER = 1 << 20
 """Bytes that a call may have queued before its handler waits."""
@@ -24,6 +25,8 @@ class ServerStream:
         """Made by the connection: `wake` says that there is something to send, `consumed` that so many bytes were taken."""
         self.method = method
         self.metadata = metadata
+        self.compression: Compression | None = None
+        """Set before anything is sent where messages of this call may be compressed."""
         self._wake = wake
         self._consumed = consumed
         self._reader = MessageReader()
@@ -68,6 +71,12 @@ class ServerStream:
         if self.outgoing_size > HIGH_WATER:
             self._room.clear()
         await self._room.wait()
+
+    def pack(self, *parts: bytes) -> list[bytes]:
+        """Return the message of `parts` with its prefix for `send`, compressed if that pays. For bulk; may be called in a thread."""
+        if self.compression is not None:
+            return self.compression.pack(*parts)
+        return [prefix(sum(map(len, parts))), *parts]
 
     def feed(self, data: bytes) -> None:
         """Called by the connection: bytes came."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from kubectl_build.errors import UsageError
 from kubectl_build.proto.upload_pb2 import BytesMessage
-from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError, frame
+from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError
 from kubectl_build.session.stream import ServerStream
 from kubectl_build.session.threads import in_thread
 
@@ -49,7 +49,7 @@ class Upload:
             file = await in_thread(source.open, "rb", buffering=0)
             try:
                 while data := await in_thread(file.read, CHUNK):
-                    await stream.send(frame(BytesMessage(data=data).SerializeToString()))
+                    await stream.send(b"".join(await in_thread(stream.pack, BytesMessage(data=data).SerializeToString())))
                     self.bytes_sent += len(data)
             finally:
                 await in_thread(file.close)

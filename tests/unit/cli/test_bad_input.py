@@ -163,6 +163,7 @@ USAGE = [
     ([".", "--timeout", "0"], '--timeout "0" is not a time'),
     ([".", "--builder", "ssh://host"], "ssh:// is not supported"),
     ([".", "--auth-via", "magic"], "'magic' is not one of"),
+    ([".", "--compress-context", "gzip"], "'gzip' is not one of"),
     ([".", "--emulation", "perhaps"], "'perhaps' is not one of"),
 ]
 

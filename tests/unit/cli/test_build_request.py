@@ -14,7 +14,7 @@ import typer
 
 from kubectl_build.cli.build import app
 from kubectl_build.model.inputs import Dockerfile, LocalContext, Secret, SshAgent
-from kubectl_build.model.request import AuthVia, CacheEntry, Call, Emulation, Output, OutputType
+from kubectl_build.model.request import AuthVia, CacheEntry, Call, CompressContext, Emulation, Output, OutputType
 from tests.unit.cli.conftest import Started
 
 Start = Callable[..., Started]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import h2.connection
 import h2.events
 import h2.settings
 
-from kubectl_build.session.rpc import MessageReader, frame
+from kubectl_build.session.rpc import PREFIX, frame
 from kubectl_build.session.session import Session
 
 DEADLINE = 20.0
@@ -50,13 +51,31 @@ def pipe_pair() -> tuple[PipeEnd, PipeEnd]:
     return PipeEnd(up, down), PipeEnd(down, up)
 
 
+class _MessageReader:
+    """Cuts what comes into messages, compressed ones too."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def take(self, data: bytes) -> list[bytes]:
+        """Add bytes, and return the messages that are complete."""
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= PREFIX and len(self._buffer) >= (end := PREFIX + int.from_bytes(self._buffer[1:PREFIX], "big")):
+            message = self._buffer[PREFIX:end]
+            messages.append(gzip.decompress(message) if self._buffer[0] else message)
+            self._buffer = self._buffer[end:]
+        return messages
+
+
 @dataclass
 class Call:
     """What came of one call."""
 
     id: int
-    reader: MessageReader = field(default_factory=MessageReader)
+    reader: _MessageReader = field(default_factory=_MessageReader)
     messages: list[bytes] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
     trailers: dict[str, str] | None = None
 
     @property
@@ -136,10 +155,11 @@ class Peer:
             case h2.events.DataReceived():
                 self.received += event.flow_controlled_length
                 call = self.calls[event.stream_id]
-                call.reader.feed(event.data)
-                call.messages += call.reader.take()
+                call.messages += call.reader.take(event.data)
                 if self.acknowledge:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.ResponseReceived():
+                self.calls[event.stream_id].headers = {str(name): str(value) for name, value in event.headers}
             case h2.events.TrailersReceived():
                 self.calls[event.stream_id].trailers = {str(name): str(value) for name, value in event.headers}
             case h2.events.PingAckReceived():
