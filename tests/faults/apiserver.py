@@ -1,6 +1,6 @@
-"""Faults of the API server and of its store, on an API server of the test's own beside the cluster's.
+"""Faults of the API server and of its store; all but a restart of the store on an API server of the test's own beside the cluster's.
 
-It is the same program with the same certificates on the same store, as a second API server of a cluster is; clients under test talk to it
+That is the same program with the same certificates on the same store, as a second API server of a cluster is; clients under test talk to it
 alone, and nobody else does. Between it and the store is a link that can break.
 """
 
@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.cluster import controlplane, layout, tools
+from tests.cluster import controlplane, layout, processes, tools
 from tests.faults.bench import PROMISED, Bench, until
 from tests.faults.fault import AGAIN, SILENT, Fault, Seen, Strikes, outcome, told
 from tests.faults.link import Link, open_link
@@ -107,6 +107,24 @@ def _storeless(server: Server) -> Iterator[None]:
     yield
 
 
+def _etcd_restarted(bench: Bench) -> Seen:
+    """The cluster's own store ends while a step runs, and is started again three seconds later."""
+    etcd = controlplane.etcd(tools.ensure(["etcd"]))
+    client = bench.build(bench.step(8))
+    client.says(" begun", 60)
+    began = time.monotonic()
+    record = processes.record_of(etcd.name)
+    assert record is not None, "etcd does not run"
+    try:
+        processes.stop(record)
+        until("three seconds", lambda: time.monotonic() - began > 3, 10)
+    finally:
+        processes.start(etcd, layout.STATE.logs)
+    code = client.ends(150)
+    assert code == 0, f"exit code {code}\n{client.stderr}"
+    return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told="")
+
+
 _Break = Callable[[Server], AbstractContextManager[None]]
 
 
@@ -139,4 +157,5 @@ FAULTS = (
     _row("API server restarted", _restarted, (AGAIN,), within=45),
     _row("API server frozen", _frozen, (SILENT, AGAIN), sleep=8),
     _row("API server without its store for 3 s", _storeless, (), sleep=8),
+    Fault(name="etcd restarted", group="apiserver", strikes=Strikes.STEP, scenario=_etcd_restarted, alone=True),
 )

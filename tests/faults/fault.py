@@ -99,7 +99,7 @@ class Fault:
 
     def _strike(self, bench: Bench, clients: list[Client]) -> Seen:
         assert self.inject is not None
-        big = {"big": _noise()} if self.strikes is Strikes.CONTEXT else {}
+        big = {"big": noise(20 * _MIB)} if self.strikes is Strikes.CONTEXT else {}
         tree = bench.step(self.sleep, {**self.files, **big})
         name = bench.name(re.sub(r"\W+", "-", self.name.lower()))
         pushed = ("-t", name, "--push") if self.push or self.strikes is Strikes.PUSH else ()
@@ -179,7 +179,7 @@ def told(stderr: str, words: tuple[str, ...]) -> str:
     return ""
 
 
-def _noise() -> bytes:
-    """20 MiB that do not compress; the same each time would be sent once only."""
+def noise(size: int) -> bytes:
+    """Bytes that do not compress; the same each time would be sent once only."""
     with open("/dev/urandom", "rb") as source:
-        return source.read(20 * _MIB)
+        return source.read(size)

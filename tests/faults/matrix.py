@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.faults import apiserver, builders, clients, contexts, links, nodes, pods, registries, together
+from tests.faults import apiserver, builders, clients, contexts, links, narrow, nodes, pods, registries, together
 
 FAULTS = (
     *pods.FAULTS,
     *nodes.FAULTS,
     *links.FAULTS,
+    *narrow.FAULTS,
     *apiserver.FAULTS,
     *registries.FAULTS,
     *builders.FAULTS,

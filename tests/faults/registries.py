@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.faults.bench import Bench, Client
-from tests.faults.fault import Fault, Strikes
+from tests.faults.fault import AGAIN, Fault, Seen, Strikes, outcome, told
 from tests.faults.registry import Rule
 
 
@@ -20,6 +21,36 @@ def answers(rule: Rule) -> Callable[[Bench, Client | None], AbstractContextManag
             assert bench.registry.struck, "nothing asked the registry"
 
     return inject
+
+
+def down(bench: Bench, _: Client | None) -> AbstractContextManager[None]:
+    """Nobody listens at the registry's address."""
+    return bench.registry.down()
+
+
+_WIDE = "wide"
+_ASKED_S = 4
+
+
+def _index_refused(bench: Bench) -> Seen:
+    """The index of two pools' images is written by the client, which the registry asks to wait."""
+    rule = Rule(status=429, headers=(("Retry-After", str(_ASKED_S)),), methods=("PUT",), part="/manifests/v1", times=1)
+    name = bench.name("index")
+    both = "--platform=linux/amd64,linux/arm64"
+    with bench.builder(_WIDE, "--platform=linux/arm64", "--bootstrap"), bench.registry.broken(rule):
+        began = time.monotonic()
+        client = bench.build(bench.step(0), both, "-t", name, "--push", builder=_WIDE)
+        code = client.ends(120)
+        puts = [asked for asked in bench.registry.asked if asked.method == "PUT" and rule.part in asked.path]
+    assert code == 0, f"exit code {code}\n{client.stderr}"
+    assert [asked.broken for asked in puts] == [True, False], puts
+    waited = puts[1].moment - puts[0].moment
+    assert waited >= _ASKED_S, f"asked again after {waited:.1f} s, not {_ASKED_S} s"
+    words = f"waiting {_ASKED_S} s for registry"
+    assert words in client.stderr, f'stderr does not say "{words}"\n{client.stderr}'
+    repository, _, tag = name.partition("/")[2].rpartition(":")
+    assert set(bench.stored.images(repository, tag)) == {"linux/amd64", "linux/arm64"}
+    return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told=told(client.stderr, (words,)))
 
 
 def _row(name: str, rule: Rule, *, code: int = 6, words: tuple[str, ...] = (), class_sample: bool = False) -> Fault:
@@ -39,10 +70,32 @@ def _row(name: str, rule: Rule, *, code: int = 6, words: tuple[str, ...] = (), c
 
 _WRITES = ("POST", "PATCH", "PUT")
 FAULTS = (
+    Fault(
+        name="registry: down",
+        group="registry",
+        strikes=Strikes.BEFORE,
+        inject=down,
+        code=6,
+        words=("error:", "connection refused", AGAIN),
+        within=20,
+        sleep=0,
+        push=True,
+    ),
+    Fault(
+        name="registry: down, and back",
+        group="registry",
+        strikes=Strikes.BEFORE,
+        inject=down,
+        words=(AGAIN,),
+        sleep=0,
+        push=True,
+        until_told=True,
+    ),
     _row("401", Rule(status=401, headers=(("WWW-Authenticate", 'Basic realm="test"'),)), words=("error:", "401")),
     _row("403", Rule(status=403), words=("error:", "403"), class_sample=True),
     _row("404", Rule(status=404, methods=_WRITES), words=("error:", "404")),
     _row("429 with Retry-After, twice", Rule(status=429, headers=(("Retry-After", "1"),), times=2), code=0),
+    Fault(name="registry: 429 with Retry-After for the index", group="registry", strikes=Strikes.PUSH, scenario=_index_refused),
     _row("429 always", Rule(status=429, headers=(("Retry-After", "1"),)), words=("error:", "429")),
     _row("500 once", Rule(status=500, methods=_WRITES, times=1), code=0),
     _row("500 always", Rule(status=500), words=("error:", "500")),

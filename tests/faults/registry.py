@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 _HOP = {"connection", "transfer-encoding", "content-length"}
 
@@ -29,31 +32,48 @@ class Rule:
     times: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that came at `moment` (of the monotonic clock); `broken` when a rule was used for it."""
+
+    moment: float
+    method: str
+    path: str
+    broken: bool
+
+
 @dataclass
 class FaultyRegistry:
-    """`host:port` as in image names; `struck` counts the requests that a rule was used for."""
+    """`host:port` as in image names; `asked` has the requests since the last rule was set, `struck` counts those it was used for."""
 
     address: str
     struck: int = 0
+    asked: list[Asked] = field(default_factory=list, repr=False)
+    _down: Callable[[], AbstractContextManager[None]] = field(kw_only=True, repr=False)
     _rule: Rule | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def broken(self, rule: Rule) -> Iterator[None]:
         """Apply a rule while the body runs."""
-        self.struck, self._rule = 0, rule
+        self.struck, self.asked, self._rule = 0, [], rule
         try:
             yield
         finally:
             self._rule = None
 
+    def down(self) -> AbstractContextManager[None]:
+        """Nobody listens at the address while the body runs."""
+        return self._down()
+
     def take(self, method: str, path: str) -> Rule | None:
         """The rule for a request, which counts as one use of it."""
         with self._lock:
             rule = self._rule
-            if rule is None or method not in rule.methods or rule.part not in path or (rule.times and self.struck >= rule.times):
-                return None
-            self.struck += 1
+            if rule and (method not in rule.methods or rule.part not in path or (rule.times and self.struck >= rule.times)):
+                rule = None
+            self.struck += rule is not None
+            self.asked.append(Asked(time.monotonic(), method, path, rule is not None))
             return rule
 
 
@@ -123,6 +143,24 @@ def _refusal(status: int) -> bytes:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: set[socket.socket] = set()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            self._open.discard(request)
+
+    def server_close(self) -> None:
+        """Also end the connections that are open: clients keep some for their next request."""
+        super().server_close()
+        for connection in tuple(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is part of the tests."""
 
@@ -130,16 +168,35 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def open_registry(host: str, upstream: str) -> Iterator[FaultyRegistry]:
     """Serve on a free port of `host`, in front of the registry `upstream`."""
-    registry = FaultyRegistry("")
     stopping = threading.Event()
-    with _Server((host, 0), _handler(registry, upstream, stopping)) as server:
-        registry.address = f"{host}:{server.server_address[1]}"
-        make: Callable[[], None] = server.serve_forever
-        thread = threading.Thread(target=make, name="registry", daemon=True)
-        thread.start()
+
+    @contextmanager
+    def down() -> Iterator[None]:
+        serving.close()
+        try:
+            yield
+        finally:
+            serving.enter_context(_serving(server_address, handler))
+
+    registry = FaultyRegistry("", _down=down)
+    handler = _handler(registry, upstream, stopping)
+    with ExitStack() as serving:
+        server_address = serving.enter_context(_serving((host, 0), handler))
+        registry.address = f"{host}:{server_address[1]}"
         try:
             yield registry
         finally:
             stopping.set()
+
+
+@contextmanager
+def _serving(address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> Iterator[tuple[str, int]]:
+    with _Server(address, handler) as server:
+        make: Callable[[], None] = server.serve_forever
+        thread = threading.Thread(target=make, name="registry", daemon=True)
+        thread.start()
+        try:
+            yield (address[0], server.server_address[1])
+        finally:
             server.shutdown()
             thread.join(10)
