@@ -64,8 +64,8 @@ def make_namespace(cluster: ClusterEnv, tmp_path_factory: pytest.TempPathFactory
         kubectl("create", "namespace", name).ok()
         made.append(name)
         kubectl("config", "set-context", "--current", f"--namespace={name}").ok()
-        if os.environ.get("KB_E2E_SECURITY"):
-            _set_security(kubectl, os.environ["KB_E2E_SECURITY"])
+        if os.environ.get(environment.SECURITY):
+            _set_security(kubectl, os.environ[environment.SECURITY])
         return Namespace(name=name, kubectl=kubectl, cluster=cluster, names=lambda: f"{run}-{next(count)}")
 
     yield make

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.cluster import layout
 
 _ASKED = ("KUBECONFIG", "PATH", "KB_REGISTRY", "KB_REGISTRY_USER", "KB_REGISTRY_PASSWORD", "KB_REGISTRY_CA", "KB_INSECURE_REGISTRY")
@@ -18,6 +20,15 @@ _CHANGES_THE_CLIENT = (
     "SOURCE_DATE_EPOCH",
     "CI",
     "NO_COLOR",
+)
+
+
+SECURITY = "KB_E2E_SECURITY"
+"""The variable with the security level of builders that name none."""
+
+needs_own_processes = pytest.mark.skipif(
+    os.environ.get(SECURITY) == "rootless",
+    reason="a rootless step has no PID namespace, so what its shell has started outlives a cancelled build (docs/builders.md)",
 )
 
 

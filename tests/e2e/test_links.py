@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.environment import needs_own_processes
 from tests.e2e.kubectl import Namespace
 from tests.e2e.registry import Registry
 
@@ -187,6 +188,7 @@ def test_links_daemon_that_freezes_is_told_in_time_and_met_again(bench: Bench) -
     assert "has not asked for this client's health for 12 s" in said
 
 
+@needs_own_processes
 def test_links_client_that_is_ended_while_the_daemon_is_frozen_leaves_in_time(bench: Bench) -> None:
     client = bench.running(sleep=90)
     with frozen(process_of(bench, "buildkitd")):
@@ -195,6 +197,7 @@ def test_links_client_that_is_ended_while_the_daemon_is_frozen_leaves_in_time(be
     bench.nothing_runs()
 
 
+@needs_own_processes
 def test_links_build_over_its_timeout_is_stopped_and_says_what_it_did(bench: Bench) -> None:
     client = bench.running("--timeout=20s", sleep=90)
 
@@ -218,6 +221,7 @@ def test_links_builder_that_is_not_ready_in_time_is_told_and_removed(
     until("the builder's end", lambda: namespace.objects() == set(), SECONDS)
 
 
+@needs_own_processes
 def test_links_pod_is_kept_from_autoscalers_while_it_builds(bench: Bench) -> None:
     client = bench.running(sleep=8)
     until("the annotations", lambda: {KARPENTER, AUTOSCALER} <= bench.annotations().keys(), SECONDS)
@@ -229,6 +233,7 @@ def test_links_pod_is_kept_from_autoscalers_while_it_builds(bench: Bench) -> Non
     assert not {KARPENTER, AUTOSCALER} & bench.annotations().keys()
 
 
+@needs_own_processes
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
 def test_links_client_that_is_ended_leaves_nothing_running(bench: Bench, number: signal.Signals, code: int) -> None:
     client = bench.running(sleep=90)
