@@ -2,7 +2,7 @@
 
 While the build runs the picture always fits the terminal: a headline with the platforms and where each is built, the steps that have ended
 as far as there is room, the running steps with their transfers and the end of their output, and what is waited for. The last picture, which
-stays, has what took longest and what went wrong; the rest is counted.
+stays, has what took longest and what went wrong; the rest is counted. Warnings and the words of a failure are told below it, by others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from rich.text import Text
 
 from kubectl_build.model.events import VertexStatus
 from kubectl_build.progress.advice import emulation_advice
-from kubectl_build.progress.escape import clean_line
 from kubectl_build.progress.places import place_rows
-from kubectl_build.progress.rows import Columns, Pen, format_duration, short_text
+from kubectl_build.progress.rows import Columns, Pen, count_steps, format_duration, short_text
 from kubectl_build.progress.state import State, Step
 from kubectl_build.progress.units import format_amount, format_bytes
 
@@ -73,22 +72,18 @@ class Picture:
         shown = state.order if self._verbose else self._worth_telling(now)
         lines = self._head(self._outcome(), now, width, len(state.places), final=True)
         lines += self._folded([step for step in state.order if step not in shown], width)
-        for step in shown:
-            lines.append(self._step(step, now, width, final=True))
-            lines += [self._note(w.short, "yellow", width) for w in step.warnings]
-            if step.failed:
-                lines += self._pen.wrapped(" ", step.error, "red", width, _WAIT_LINES)
+        lines += [self._step(step, now, width, final=True) for step in shown]
         if advice := emulation_advice(state, now):
             lines += self._pen.wrapped(self._pen.glyphs.warning, advice, "yellow", width, _ADVICE_LINES + 1)
         return lines
 
     def _worth_telling(self, now: float) -> list[Step]:
-        """The steps that took longest, those with warnings, and those that failed or, without a failure, were ended early."""
+        """The steps that took longest, and those that failed or, without a failure, were ended early."""
         steps, failed = self._state.order, any(step.failed for step in self._state.order)
         took = {id(step): self._state.seconds(step, now) for step in steps if step.completed and not step.cached and not step.error}
         slow = sorted((step for step in steps if took.get(id(step), 0.0) >= _SLOW_SECONDS), key=lambda step: -took[id(step)])
         told = {id(step) for step in ([] if failed else slow[:_SLOWEST])}
-        told |= {id(step) for step in steps if step.failed or step.warnings or (not failed and (step.canceled or not step.completed))}
+        told |= {id(step) for step in steps if step.failed or (not failed and (step.canceled or not step.completed))}
         return [step for step in steps if id(step) in told]
 
     def _folded(self, steps: Sequence[Step], width: int) -> list[Text]:
@@ -98,7 +93,7 @@ class Picture:
         stopped = len(steps) - len(done)
         lines = [self._count(done, width)] if done else []
         if stopped:
-            lines.append(self._pen.row(Text(f" {glyphs.canceled} {_steps(stopped)} canceled", "dim"), "", width))
+            lines.append(self._pen.row(Text(f" {glyphs.canceled} {count_steps(stopped)} canceled", "dim"), "", width))
         return lines
 
     def _outcome(self) -> str:
@@ -114,7 +109,7 @@ class Picture:
         text = Text(word, "bold red" if word == "Failed" else "bold")
         text.append(f"  {format_duration(now - self._began)}", "not bold")
         if total:
-            text.append(f"  {_steps(total) if final and completed == total else f'{completed}/{total} steps'}", "not bold")
+            text.append(f"  {count_steps(total) if final and completed == total else f'{completed}/{total} steps'}", "not bold")
         if cached:
             text.append(f"  {cached} cached", "dim not bold")
         return [self._pen.row(text, "", width), *place_rows(self._state, self._pen, width, rows, bars=not final)]
@@ -144,7 +139,7 @@ class Picture:
 
     def _count(self, steps: Sequence[Step], width: int) -> Text:
         cached = sum(step.cached for step in steps)
-        words = f"{_steps(len(steps))} done" + (f", {cached} cached" if cached else "")
+        words = f"{count_steps(len(steps))} done" + (f", {cached} cached" if cached else "")
         return self._pen.row(Text.assemble((f" {self._pen.glyphs.done} ", "green"), (words, "dim")), "", width)
 
     def _running(self, running: Sequence[Step], now: float, width: int, room: int, *, keep: int) -> list[Text]:
@@ -202,10 +197,3 @@ class Picture:
             bar = self._pen.bar(status.current, status.total, _BAR_CELLS)
             right = Text.assemble(bar, "  ", right)
         return self._pen.row(left, right, width)
-
-    def _note(self, text: str, style: str, width: int) -> Text:
-        return self._pen.row(Text(f"   {self._pen.glyphs.warning} {clean_line(text)}", style), "", width)
-
-
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from kubectl_build.model.events import Placed, Reached
 from kubectl_build.progress.escape import clean_line
-from kubectl_build.progress.rows import Pen
+from kubectl_build.progress.rows import Pen, count_steps
 from kubectl_build.progress.state import State
 
 _BAR_CELLS = 10
@@ -48,8 +48,9 @@ def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, m
         left.append(f"  {clean_line(place.placed.why)}", "dim italic")
     right = Text()
     if place.total:
-        right = pen.bar(place.done, place.total, _BAR_CELLS) if bars and width >= _BAR_MIN_WIDTH else Text()
-        right.append(f"  {place.done}/{place.total}", "dim")
+        if bars and width >= _BAR_MIN_WIDTH:
+            right = pen.bar(place.done, place.total, _BAR_CELLS).append("  ")
+        right.append(f"{place.done}/{place.total}" if bars else count_steps(place.total), "dim")
     return pen.row(left, right, width)
 
 

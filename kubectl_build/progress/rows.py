@@ -15,7 +15,9 @@ from kubectl_build.progress.state import Step
 
 _MIN_LEFT_CELLS = 12
 """With less room for the name, the column on the right is left out."""
-_LONGEST_PLATFORM, _LONGEST_STAGE = 14, 18
+_LONGEST_PLATFORM = 14
+_STAGE_SHARE = 7
+"""Stages and their numbers take at most one such part of a line."""
 _STAGES_MIN_WIDTH = 56
 """Narrower terminals do not say the stage."""
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -73,6 +75,11 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m{rest:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
+def count_steps(count: int) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count} step" if count == 1 else f"{count} steps"
+
+
 class Columns:
     """The widths of the columns before a step's words. They only grow, so that lines keep their places from picture to picture."""
 
@@ -85,22 +92,28 @@ class Columns:
         for step in steps:
             if label := _platform(step):
                 self._platforms[label] = None
-            self._stage = max(self._stage, min(_LONGEST_STAGE, cell_len(_stage(step))))
+            self._stage = max(self._stage, cell_len(f"{step.words.stage} {step.words.number}".strip()))
 
     def before(self, step: Step, width: int, ellipsis: str) -> list[tuple[str, str]]:
         """The texts and styles that stand before what a step does."""
+        platform, stage = self._widths(width)
+        number = step.words.number
         parts = []
-        if len(self._platforms) > 1:
-            room = min(_LONGEST_PLATFORM, max(map(cell_len, self._platforms)))
-            parts.append((f"{_padded(_platform(step), room, ellipsis)}  ", ""))
-        if self._stage and width >= _STAGES_MIN_WIDTH:
-            parts.append((f"{_padded(_stage(step), self._stage, ellipsis)}  ", "dim"))
+        if platform:
+            parts.append((f"{_padded(_platform(step), platform, ellipsis)}  ", ""))
+        if stage:
+            name = _cut(step.words.stage, stage - len(number) - 1, ellipsis)
+            parts.append((f"{_padded(f'{name} {number}'.strip(), stage, ellipsis)}  ", "dim"))
         return parts
 
     def indent(self, width: int) -> str:
         """The room that these take."""
-        cells = min(_LONGEST_PLATFORM, max(map(cell_len, self._platforms))) + 2 if len(self._platforms) > 1 else 0
-        return " " * (cells + (self._stage + 2 if self._stage and width >= _STAGES_MIN_WIDTH else 0))
+        return " " * sum(cells + 2 for cells in self._widths(width) if cells)
+
+    def _widths(self, width: int) -> tuple[int, int]:
+        """Cells of the platforms and of the stages; 0 for a column that is not shown."""
+        platform = min(_LONGEST_PLATFORM, max(map(cell_len, self._platforms))) if len(self._platforms) > 1 else 0
+        return platform, min(self._stage, width // _STAGE_SHARE) if width >= _STAGES_MIN_WIDTH else 0
 
 
 def _platform(step: Step) -> str:
@@ -108,15 +121,16 @@ def _platform(step: Step) -> str:
     return short_platform(platform)
 
 
-def _stage(step: Step) -> str:
-    return f"{step.words.stage} {step.words.number}".strip()
+def _cut(text: str, cells: int, ellipsis: str) -> str:
+    if cell_len(text) <= max(0, cells):
+        return text
+    cut = Text(text)
+    cut.truncate(max(0, cells - len(ellipsis)), overflow="crop")
+    return cut.plain + ellipsis
 
 
 def _padded(text: str, cells: int, ellipsis: str) -> str:
-    if cell_len(text) > cells:
-        cut = Text(text)
-        cut.truncate(max(0, cells - len(ellipsis)), overflow="crop")
-        text = cut.plain + ellipsis
+    text = _cut(text, cells, ellipsis)
     return text + " " * (cells - cell_len(text))
 
 

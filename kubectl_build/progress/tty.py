@@ -84,7 +84,7 @@ class TtyView:
         if note.level == "wait":
             self._state.note(note)
         elif note.level != "plan":  # the picture shows it
-            self._above.append(self._note(note))
+            self._above += self._note(note).wrap(self._console, self._size()[0], tab_size=8)
 
     def _note(self, note: Note) -> Text:
         text = clean(note.text).encode(self._encoding, "replace").decode(self._encoding)
