@@ -205,17 +205,24 @@ class Bench:
         return self.process("buildkitd", pod=pod)
 
     def process(self, program: str, *arguments: str, pod: str = POD) -> int:
-        """A process of a pod, on this machine, which is the cluster's node too."""
+        """A process of a pod, as `processes` finds it."""
+        found = self.processes(program, *arguments, pod=pod)
+        assert found, f"no {program} of pod {pod} runs"
+        return found[0]
+
+    def processes(self, program: str, *arguments: str, pod: str = POD) -> list[int]:
+        """Processes of a pod, on this machine, which is the cluster's node too."""
         uid = self.pod(pod)["metadata"]["uid"].replace("-", "_")
+        wanted = {argument.encode() for argument in arguments}
+        found = []
         for entry in Path("/proc").iterdir():
             try:
                 command, group = (entry / "cmdline").read_bytes().split(b"\0"), (entry / "cgroup").read_text()
             except OSError:
                 continue
-            wanted = [argument.encode() for argument in arguments]
-            if command[0].endswith(program.encode()) and uid in group.replace("-", "_") and set(wanted) <= set(command):
-                return int(entry.name)
-        raise AssertionError(f"no {program} of pod {pod} runs")
+            if command[0].endswith(program.encode()) and uid in group.replace("-", "_") and wanted <= set(command):
+                found.append(int(entry.name))
+        return found
 
     def create(self, name: str, *flags: str) -> Result:
         """Make another builder."""

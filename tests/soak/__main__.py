@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.cluster import owner
 from tests.cluster.say import Trouble
 from tests.e2e import environment
-from tests.faults.bench import Bench, open_bench, until
+from tests.faults.bench import POD, Bench, open_bench, until
 from tests.faults.report import DOCUMENT
 from tests.soak.resident import Resident
 
@@ -102,15 +102,24 @@ def _kill_pods(bench: Bench, mean: float, seed: int, stop: threading.Event) -> i
     return killed
 
 
+def _found(bench: Bench) -> list[str]:
+    """What is in the cluster of builds: those that daemons still run, the daemons' ends of streams, Leases, and pods of nobody."""
+    found = [f"Lease {name}" for name in bench.leases()]
+    for pod in _PODS:
+        found += [f"build {ref} in pod {pod}" for ref in bench.active(pod)]
+        found += [f"process {pid} in pod {pod}" for pid in bench.processes("buildctl", "dial-stdio", pod=pod)]
+    pods = bench.kubectl("get", "pods", "-o", "jsonpath={.items[*].metadata.name}").ok().stdout.split()
+    return found + [f"pod {name}" for name in pods if name not in (POD, *_PODS)]
+
+
 def _left(bench: Bench) -> list[str]:
-    """What a soak leaves in the cluster: builds in the daemons, Leases."""
+    """What a soak leaves in the cluster."""
     for pod in _PODS:
         bench.ready(pod)
-        until(f"the end of the builds of {pod}", lambda pod=pod: not bench.active(pod), 20)  # type: ignore[misc]
     try:
-        until("the end of the Leases", lambda: not bench.leases(), 20)
+        until("the end of what builds leave", lambda: not _found(bench), 30)
     except AssertionError:
-        return bench.leases()
+        return _found(bench)
     return []
 
 
@@ -158,7 +167,7 @@ def main() -> int:
         "ended with a reason of the infrastructure": str(sum(reasons.values())),
         "wrong": str(len(wrong)),
         "median and longest build": f"{statistics.median(f.seconds for f in built):.1f} s, {max(f.seconds for f in built):.1f} s",
-        "Leases and builds left": ", ".join(left) or "none",
+        "builds, their processes, Leases and pods left in the cluster": ", ".join(left) or "none",
         **resident.rows(),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -54,7 +54,7 @@ class Resident:
                     process.stdin.close()
                     process.stdin = None
                     break
-            process.wait(60)
+            assert process.wait(60) == 0, f"the process that stays ended with exit code {process.returncode}"
 
     @property
     def _settled(self) -> list[dict[str, Any]]:
