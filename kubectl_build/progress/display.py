@@ -14,6 +14,7 @@ from kubectl_build.progress.output import Output, open_output
 from kubectl_build.progress.plain import PlainView
 from kubectl_build.progress.quiet import QuietView
 from kubectl_build.progress.rawjson import RawJsonView
+from kubectl_build.progress.units import format_bytes
 
 Mode = Literal["auto", "plain", "tty", "rawjson", "quiet"]
 
@@ -22,7 +23,12 @@ _INTERVAL = 0.1
 
 
 class View(Protocol):
-    """Turns events into text for a stream. Pure: it does not know the time and writes nothing."""
+    """Turns events into text for a stream. Pure: it does not know the time and writes nothing.
+
+    `redraws` says that each text replaces the one before, so that it need not be asked for while that has not left.
+    """
+
+    redraws: bool
 
     def apply(self, event: BuildEvent, now: float) -> None:
         """Takes over an event; cheap, since a build has hundreds of thousands."""
@@ -63,11 +69,11 @@ class Display:
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        self._output.write(self._view.finish(time.time()))
+        self._output.write(self._view.finish(time.time()), last=True)
 
     def _draw(self) -> None:
         # a picture that has not left yet is not followed by another: a slow terminal gets fewer pictures, not late ones
-        if self._output.idle:
+        if self._output.idle or not self._view.redraws:
             self._output.write(self._view.refresh(time.time()))
         self._drawn = self._loop.time()
         if self._timer:
@@ -82,13 +88,23 @@ async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str]
     `details` (--debug) tells of each warning in full.
     auto is tty on a terminal that can move its cursor and outside of CI, else plain; tty where it is not possible is plain too.
     """
-    async with open_output(stream) as output:
-        display = Display(_view(mode, stream, environ, details), output, asyncio.get_running_loop())
+    view = _view(mode, stream, environ, details)
+    async with open_output(stream, lost=_lost if isinstance(view, PlainView) else _nothing) as output:
+        display = Display(view, output, asyncio.get_running_loop())
         display.start()
         try:
             yield display
         finally:
             display.close()
+
+
+def _lost(characters: int) -> str:
+    return f"\n#0 WARN: {format_bytes(characters)} of progress are left out here: nobody read it in time\n\n"
+
+
+def _nothing(_characters: int) -> str:
+    """What a program reads has no place for words about what it has not read."""
+    return ""
 
 
 def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str], details: bool) -> View:

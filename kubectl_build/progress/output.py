@@ -16,18 +16,26 @@ _RETRY_SECONDS = 1.0
 """How often a stream that another program has made non-blocking is tried again when the system does not say that it is writable."""
 
 
+_MOST_WAITING = 64 * 1024 * 1024
+"""Characters that are kept for a reader that has stopped. A build of many steps can print far more: BuildKit allows 2 MiB for each."""
+
+
 class Output:
     """Takes text at any time and writes it in order. A stream that is closed or fails is not written to again, and no error is raised.
 
-    The queue has no bound: a daemon cuts each step's output (BuildKit: 2 MiB), and the live view writes only when `idle`.
+    Of text that nobody reads `limit` characters are kept; what comes then is left out, and `lost` says what stands in its place, from how
+    many characters it was.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, lost: Callable[[int], str], limit: int = _MOST_WAITING) -> None:
         self._stream = stream
         self._encoding = stream.encoding or "utf-8"
         self._write_all = _writer(stream, self._encoding)
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._waiting = 0
+        self._waiting = 0  # characters
+        self._limit = limit
+        self._lost = lost
+        self._left_out = 0
         self._lock = threading.Lock()
 
     @property
@@ -39,12 +47,20 @@ class Output:
         """True when all that was written has left."""
         return self._waiting == 0
 
-    def write(self, text: str) -> None:
-        """Queues text; returns at once. A character that the stream cannot encode is written as an escape."""
-        if text:
-            with self._lock:
-                self._waiting += 1
-            self._queue.put(text)
+    def write(self, text: str, *, last: bool = False) -> None:
+        """Queues text; returns at once. A character that the stream cannot encode is written as an escape. The `last` text is always
+        taken."""
+        if not text:
+            return
+        with self._lock:
+            if self._waiting + len(text) > self._limit and self._waiting and not last:
+                self._left_out += len(text)
+                return
+            if self._left_out:
+                text = self._lost(self._left_out) + text
+                self._left_out = 0
+            self._waiting += len(text)
+        self._queue.put(text)
 
     def close(self) -> None:
         """Says that nothing more comes."""
@@ -63,7 +79,7 @@ class Output:
                 except (OSError, ValueError):  # the reader has gone, or the stream is closed: the build matters more than its picture
                     working = False
             with self._lock:
-                self._waiting -= len(batch)
+                self._waiting -= len(text)
         ended()
 
     def _batch(self) -> tuple[list[str], bool]:
@@ -79,8 +95,8 @@ class Output:
 
 
 @asynccontextmanager
-async def open_output(stream: TextIO) -> AsyncIterator[Output]:
-    """Opens an Output. Leaving waits until all is written, with no deadline, as any program waits for the reader of its output;
+async def open_output(stream: TextIO, *, lost: Callable[[int], str], limit: int = _MOST_WAITING) -> AsyncIterator[Output]:
+    """Opens an Output of these. Leaving waits until all is written, with no deadline, as any program waits for the reader of its output;
     cancelling ends that wait and leaves the rest unwritten."""
     loop = asyncio.get_running_loop()
     written = loop.create_future()
@@ -93,7 +109,7 @@ async def open_output(stream: TextIO) -> AsyncIterator[Output]:
         with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
             loop.call_soon_threadsafe(tell)
 
-    output = Output(stream)
+    output = Output(stream, lost=lost, limit=limit)
     threading.Thread(target=output.run, args=(ended,), name="progress", daemon=True).start()
     try:
         yield output

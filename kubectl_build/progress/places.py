@@ -9,7 +9,7 @@ from rich.text import Text
 
 from kubectl_build.model.events import Placed, Reached
 from kubectl_build.progress.escape import clean_line
-from kubectl_build.progress.rows import Pen, count_steps
+from kubectl_build.progress.rows import Pen, count_steps, short_platform
 from kubectl_build.progress.state import State
 
 _BAR_CELLS = 10
@@ -72,5 +72,6 @@ def _places(state: State, *, grouped: bool) -> list[_Place]:
     found = []
     for members in groups.values():
         ended = [done for placed in members for done in steps.get(placed.platform, ())]
-        found.append(_Place(", ".join(placed.platform for placed in members), members[0], sum(ended), len(ended)))
+        names = [short_platform(placed.platform) if grouped else placed.platform for placed in members]
+        found.append(_Place(", ".join(names), members[0], sum(ended), len(ended)))
     return found

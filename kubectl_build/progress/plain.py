@@ -38,6 +38,8 @@ class _Contender:
 class PlainView:
     """Turns events into text. Pure: times are told."""
 
+    redraws = False
+
     def __init__(self, *, details: bool = False) -> None:
         self._warnings = Warnings(details=details)
         self._state = State()

@@ -9,6 +9,8 @@ from kubectl_build.progress.escape import clean
 class QuietView:
     """Keeps warnings, drops the rest."""
 
+    redraws = False
+
     def __init__(self) -> None:
         self._lines: list[str] = []
 

@@ -26,6 +26,8 @@ _NOTES_NAME = "[internal] kubectl build"
 class RawJsonView:
     """Turns events into lines of JSON. Pure: times are told."""
 
+    redraws = False
+
     def __init__(self) -> None:
         self._lines: list[JsonObject] = []
         self._notes_since: float | None = None

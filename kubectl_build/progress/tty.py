@@ -32,6 +32,8 @@ _END_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 class TtyView:
     """Turns events into text and cursor movements for `stream`, whose size is asked for at each picture. Writes nothing itself."""
 
+    redraws = True
+
     def __init__(self, stream: TextIO, environ: Mapping[str, str], *, began: float, details: bool = False) -> None:
         encoding = stream.encoding or "utf-8"
         self._stream = stream

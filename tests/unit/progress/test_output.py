@@ -12,6 +12,10 @@ import pytest
 from kubectl_build.progress.output import open_output
 
 
+def _marked(characters: int) -> str:
+    return f"<{characters} lost>"
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[IO[bytes], io.TextIOWrapper]]:
     reading, writing = os.pipe()
@@ -21,7 +25,7 @@ def pipe() -> Iterator[tuple[IO[bytes], io.TextIOWrapper]]:
 
 async def test_output_writes_all_in_order(pipe: tuple[IO[bytes], io.TextIOWrapper]) -> None:
     reader, writer = pipe
-    async with open_output(writer) as output:
+    async with open_output(writer, lost=_marked) as output:
         for number in range(1000):
             output.write(f"{number}\n")
 
@@ -30,7 +34,7 @@ async def test_output_writes_all_in_order(pipe: tuple[IO[bytes], io.TextIOWrappe
 
 async def test_output_character_that_the_stream_cannot_encode_is_escaped(pipe: tuple[IO[bytes], io.TextIOWrapper]) -> None:
     reader, writer = pipe
-    async with open_output(writer) as output:
+    async with open_output(writer, lost=_marked) as output:
         output.write("naïve 日\n")
 
     assert os.read(reader.fileno(), 100) == b"na\\xefve \\u65e5\n"
@@ -39,7 +43,7 @@ async def test_output_character_that_the_stream_cannot_encode_is_escaped(pipe: t
 async def test_output_without_descriptor_is_escaped_too() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    async with open_output(stream) as output:
+    async with open_output(stream, lost=_marked) as output:
         output.write("日\n")
 
     assert raw.getvalue() == b"\\u65e5\n"
@@ -48,7 +52,7 @@ async def test_output_without_descriptor_is_escaped_too() -> None:
 async def test_output_reader_that_has_gone_is_no_error(pipe: tuple[IO[bytes], io.TextIOWrapper]) -> None:
     reader, writer = pipe
     reader.close()
-    async with open_output(writer) as output:
+    async with open_output(writer, lost=_marked) as output:
         output.write("text\n")
         output.write("more\n")
 
@@ -56,7 +60,7 @@ async def test_output_reader_that_has_gone_is_no_error(pipe: tuple[IO[bytes], io
 async def test_output_closed_stream_is_no_error() -> None:
     stream = io.StringIO()
     stream.close()
-    async with open_output(stream) as output:
+    async with open_output(stream, lost=_marked) as output:
         output.write("text\n")
 
 
@@ -70,7 +74,7 @@ async def test_output_stopped_reader_does_not_block_the_writer(pipe: tuple[IO[by
             received.extend(os.read(reader.fileno(), 65536))
 
     thread = threading.Thread(target=read)
-    async with open_output(writer) as output:
+    async with open_output(writer, lost=_marked) as output:
         for _ in range(1000):
             output.write("x" * 1000)
 
@@ -91,7 +95,7 @@ async def test_output_non_blocking_stream_loses_nothing(pipe: tuple[IO[bytes], i
             received.extend(os.read(reader.fileno(), 65536))
 
     thread = threading.Thread(target=read)
-    async with open_output(writer) as output:
+    async with open_output(writer, lost=_marked) as output:
         output.write("x" * 300_000)
         thread.start()
     thread.join()
@@ -104,7 +108,7 @@ async def test_output_wait_for_a_stopped_reader_can_be_cancelled(pipe: tuple[IO[
     started = asyncio.Event()
 
     async def write() -> None:
-        async with open_output(writer) as output:
+        async with open_output(writer, lost=_marked) as output:
             output.write("x" * 1_000_000)
             started.set()
 
@@ -116,3 +120,27 @@ async def test_output_wait_for_a_stopped_reader_can_be_cancelled(pipe: tuple[IO[
     assert task.cancelled()
     while len(os.read(reader.fileno(), 65536)) == 65536:  # lets the thread end
         pass
+
+
+async def test_output_keeps_a_bounded_amount_for_a_stopped_reader_and_says_what_it_left_out(
+    pipe: tuple[IO[bytes], io.TextIOWrapper],
+) -> None:
+    reader, writer = pipe
+    received = bytearray()
+
+    def read() -> None:
+        while not received.endswith(b"end"):
+            received.extend(os.read(reader.fileno(), 65536))
+
+    thread = threading.Thread(target=read)
+    async with open_output(writer, lost=_marked, limit=500_000) as output:
+        for _ in range(1000):
+            output.write("x" * 1000)
+        output.write("end", last=True)
+        thread.start()
+    thread.join()
+
+    text = received.decode()
+    kept = text.count("x")
+    assert kept <= 500_000 + 1000
+    assert text.endswith(f"<{1_000_000 - kept} lost>end")
