@@ -64,6 +64,7 @@ def _row(rig: Rig, row: Row, runs: int) -> Outcome:
                         figures[side].append(figure)
                     print(f"    {row.name} {number or 'warm-up'}: {side.value} {figure:.2f} {row.unit.value}", flush=True)
     except (Trouble, OSError, subprocess.SubprocessError) as error:
+        print(f"    {error}", flush=True)
         return Outcome(trouble=str(error))
     compared = Compared(ours=Spread.of(figures[Side.OURS]), theirs=Spread.of(figures[Side.THEIRS]), bar=row.bar)
     return Outcome(compared=compared, commands=[commands[side] for side in Side])

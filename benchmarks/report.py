@@ -38,7 +38,7 @@ class Outcome:
 def line(row: Row, outcome: Outcome) -> str:
     """One row for a terminal."""
     if outcome.compared is None:
-        return f"FAILED  {row.name:18} {outcome.trouble}"
+        return f"FAILED  {row.name:18} {outcome.trouble.partition(chr(10))[0]}"
     found = outcome.compared
     mark = "met   " if found.met else "MISSED"
     ours, theirs = found.ours.shown(row.unit), found.theirs.shown(row.unit)
