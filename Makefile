@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests wait more than they work. A file is run by one process, so that what its tests share is made once.
 SEVERAL := -n 3 --dist loadfile
 
-.PHONY: help setup proto lint unit integration e2e test faults soak parity cluster cluster-down demo manifests
+.PHONY: help setup proto lint unit integration e2e test faults soak parity bench cluster cluster-down demo manifests
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ soak: setup cluster ## 200 builds by 8 workers while pods are killed, write docs
 
 parity: setup cluster ## build a corpus with docker buildx and with us, compare the digests, write docs/parity.md
 	. .cluster/env && $(BIN)/python -m tests.parity
+
+bench: setup cluster ## time us beside docker buildx, write docs/benchmarks.md
+	. .cluster/env && $(BIN)/python -m benchmarks
 
 cluster: ## start the local mixed-architecture cluster
 	$(PYTHON) -m tests.cluster up
