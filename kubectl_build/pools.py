@@ -94,9 +94,11 @@ class ClusterPools:
     _linked: dict[str, PodInfo] = field(default_factory=dict)
     _leases: Leases = field(init=False)
     _looked_around: bool = False
+    _just_found: Builder | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._leases = Leases(self.kube, self.name, self.emit)
+        self._just_found = self.builder
 
     def runs(self, pool: str) -> bool:
         """As Pools.runs."""
@@ -104,8 +106,11 @@ class ClusterPools:
         return bool(found and found.usable_pods)
 
     async def ensure(self, pools: Sequence[str]) -> None:
-        """As Pools.ensure; creates the builder and its pools when they are missing."""
-        self._pods |= await ensure_pools(self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=deadlines().ready)
+        """As Pools.ensure; creates the builder and its pools when they are missing. Looks again, but for the first time."""
+        found, self._just_found = self._just_found, None
+        self._pods |= await ensure_pools(
+            self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=deadlines().ready, found=found
+        )
 
     async def _spec(self) -> BuilderSpec:
         """What the plan has reckoned with, else (the builder is gone since then) as it is now."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_build.builder import bootstrap, names
+from kubectl_build.builder import making, names
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import create_builder
 from kubectl_build.builder.ladder import Choice, choose_level, preview_levels
@@ -242,7 +242,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch, impatience: None) -> None:
     monkeypatch.setattr("kubectl_build.builder.explain._LONG", 0.0)
     monkeypatch.setattr("kubectl_build.builder.explain._SHORT", 0.0)
     monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "others=200ms")
-    monkeypatch.setattr(bootstrap, "_OTHERS_INTERVAL", 0.01)
+    monkeypatch.setattr(making, "_OTHERS_INTERVAL", 0.01)
 
 
 @pytest.mark.parametrize("able", ["userns", "rootless", "privileged"])
