@@ -65,10 +65,11 @@ _DEFAULTS = """\
 _COLLECTOR = """\
 # Carries out the idle timeouts of a namespace's builders (kubectl buildkit create --idle-timeout 2h) every ten minutes, and deletes the
 # Leases of builds whose clients are gone: kubectl buildkit gc. Without it the next command of anybody does the same.
-# Put an image of your own in, made from
-#   FROM python:3.13-slim
-#   RUN pip install --no-cache-dir kubectl-build
-# then
+# The image of the container is to be put in: any with this program, so that kubectl-buildkit is in its PATH. It is run as user 65532 with
+# a read-only root file system, and needs neither kubectl nor a kubeconfig. From a checkout of this program's repository it is made by
+#   printf 'FROM python:3.13-slim\\nCOPY . /src\\nRUN pip install --no-cache-dir /src\\n' |
+#     kubectl build -f - . -t REGISTRY/kubectl-build:v1 --push
+# Then, with that name in place of the image below:
 #   kubectl apply -n NAMESPACE -f gc.yaml
 # The account may exec in the namespace's pods, which is how a daemon is asked whether it builds.
 """
