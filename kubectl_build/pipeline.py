@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kubectl_build.attachables import Services, open_services
@@ -27,8 +28,6 @@ from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
 from kubectl_build.errors import UsageError, ungrouped
 from kubectl_build.held import held
-from kubectl_build.join import index_response, join_shares, publish, trust
-from kubectl_build.joinfiles import JoinedFiles, joined_files, pool_request
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Reached, Sink, told_once
 from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
@@ -53,12 +52,15 @@ from kubectl_build.plan import (
 )
 from kubectl_build.pools import Pools, find_cluster_pools, find_daemon_pools
 from kubectl_build.proto import gateway_pb2
-from kubectl_build.registry.index import IndexDocument
 from kubectl_build.retries import Retries
 from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, named_shared_keys, session_shared_key
 from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
+
+if TYPE_CHECKING:  # what joins the work of several pools is loaded where there are several: most builds have one
+    from kubectl_build.joinfiles import JoinedFiles
+    from kubectl_build.registry.index import IndexDocument
 
 
 async def build(
@@ -161,6 +163,7 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
 
 
 def _token_fetcher(request: BuildRequest, pools: Pools) -> TokenFetcher:
+    from kubectl_build.join import trust
     from kubectl_build.registry.tokens import RegistryTokens  # its HTTP client is heavy, and few builds want it
 
     return RegistryTokens(lambda host: trust(pools.settings(host), request, host))
@@ -248,6 +251,8 @@ class _Work:
 
     async def _shares(self, plan: Plan, link: Link) -> list[Share]:
         """Build on several pools at once, and join the files that they send; `link` is to the pool that has planned."""
+        from kubectl_build.joinfiles import joined_files, pool_request
+
         work = replace(self, request=pool_request(self.request))
         began = time.time()
         await self.pools.ensure(plan.pools)
@@ -354,6 +359,8 @@ class _Work:
         places = tuple(self._place(plan, platform, solved) for platform in self.platforms)
         first, response = solved[0], dict(solved[0].result.response)
         if len(solved) > 1:
+            from kubectl_build.join import index_response, join_shares
+
             response = {}
             if all(DESCRIPTOR in share.result.response for share in solved):
                 document = join_shares(self.platforms, solved)
@@ -372,6 +379,8 @@ class _Work:
 
     async def _publish(self, document: IndexDocument, link: Link) -> None:
         """Write the index from the pod of `link`; if that is gone by now, from another one of its pool."""
+
+        from kubectl_build.join import publish
 
         async def attempt(link: Link) -> None:
             route = await self.pools.route(link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kubectl_build.attachables import Services
 from kubectl_build.buildkit.build import solve_request
@@ -14,13 +15,15 @@ from kubectl_build.buildkit.solve import SolveResult
 from kubectl_build.buildkit.sources import llb_sources
 from kubectl_build.daemons import Link
 from kubectl_build.errors import ConnectionLost, ProtocolError
-from kubectl_build.joinfiles import JoinedFiles
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.observed import ImageLayer, Observer, PoolBegun, PoolMade
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.proto import gateway_pb2
+
+if TYPE_CHECKING:  # needed where several pools build, and only then loaded
+    from kubectl_build.joinfiles import JoinedFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
