@@ -35,6 +35,8 @@ def loss(seen: JsonObject | None, pod: PodInfo) -> str:
         return "it was deleted"
     status = seen.get("status") or {}
     if status.get("phase") == "Failed":
+        if seen["metadata"].get("deletionTimestamp") and not status.get("reason"):
+            return "it was deleted"  # its containers have ended before it
         return ": ".join(filter(None, (status.get("reason") or "it failed", status.get("message", ""))))
     state = next((item for item in status.get("containerStatuses") or () if item.get("name") == names.CONTAINER), None)
     if state is None:

@@ -37,6 +37,7 @@ KILLED: JsonObject = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
             {"metadata": {"uid": "u1"}, "status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}},
             "Evicted: low on memory",
         ),
+        ({"metadata": {"uid": "u1", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Failed"}}, "it was deleted"),
     ],
 )
 def test_loss_of_a_pod_is_told_with_its_reason(pod: JsonObject | None, reason: str) -> None:
