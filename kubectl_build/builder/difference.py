@@ -59,7 +59,7 @@ def _difference(path: Path, before: object, after: object) -> str:
 
 def _text(value: object) -> str:
     if value is None:
-        return "none"
+        return "unset"
     if isinstance(value, dict):
         return ",".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, list):

@@ -35,8 +35,8 @@ def test_difference_has_values_and_what_is_as_before() -> None:
     changed, kept = change_in_words(BEFORE, after)
 
     assert changed == (
-        "changed: image i:1 -> i:2, resources.requests.memory 256Mi -> 1Gi, allow none -> network.host,device, "
-        "nodeSelector.zone none -> b, hostNetwork none -> true, idleTimeout none -> 2m"
+        "changed: image i:1 -> i:2, resources.requests.memory 256Mi -> 1Gi, allow unset -> network.host,device, "
+        "nodeSelector.zone unset -> b, hostNetwork unset -> true, idleTimeout unset -> 2m"
     )
     assert kept == "as before: env, cache, registries (--reset NAME takes one back to the defaults)"
 
