@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from kubectl_build.attachables import Services, open_services
@@ -29,7 +29,7 @@ from kubectl_build.daemons import Link
 from kubectl_build.errors import UsageError, ungrouped
 from kubectl_build.held import held
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.events import Note, Placed, Reached, Sink, told_once
+from kubectl_build.model.events import Note, Placed, Reached, Sink, timed, told_once
 from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.observed import Observer
@@ -61,6 +61,8 @@ from kubectl_build.transport.addresses import DaemonAddress, parse_address
 if TYPE_CHECKING:  # what joins the work of several pools is loaded where there are several: most builds have one
     from kubectl_build.joinfiles import JoinedFiles
     from kubectl_build.registry.index import IndexDocument
+
+T = TypeVar("T")
 
 
 async def build(
@@ -119,9 +121,11 @@ async def _prepared(
     address = parse_address(request.builder)
     secret = None if address else request.builder
     async with asyncio.TaskGroup() as group:
-        logins = group.create_task(held(load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit)))
-        found = group.create_task(held(_find_pools(address, request, kube, _key(request, tree), emit)))
-        shared_key = group.create_task(held(asyncio.to_thread(session_shared_key, tree, environ)))
+        logins = group.create_task(
+            held(_timed("credentials", load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit), emit))
+        )
+        found = group.create_task(held(_timed("builder", _find_pools(address, request, kube, _key(request, tree), emit), emit)))
+        shared_key = group.create_task(held(_timed("context key", asyncio.to_thread(session_shared_key, tree, environ), emit)))
         named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
     # In this order: of several things that are wrong, what the user named counts before what the builder needs.
     keychain, pools = logins.result()(), found.result()()
@@ -160,6 +164,11 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
             what = f"the Dockerfile of {request.dockerfile.url} cannot be kept: {(error.strerror or str(error)).lower()}"
             raise UsageError(what, hint="TMPDIR names another directory for temporary files") from error
         yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=directory, separate=True))
+
+
+async def _timed(name: str, work: Awaitable[T], emit: Sink) -> T:
+    with timed(emit, name):
+        return await work
 
 
 def _token_fetcher(request: BuildRequest, pools: Pools) -> TokenFetcher:
@@ -271,12 +280,13 @@ class _Work:
     async def plan(self, link: Link) -> Plan:
         """Ask the frontend, through the pool of `link`, what the build runs, and decide. Leaves no trace in the builder's history."""
         candidates, emulation = self.pools.candidates, self.request.emulation
-        needs = await self._needs(link, self.platforms)
-        elsewhere = {
-            pool: await self._needs(link, platforms, elsewhere=Platform("linux", pool))
-            for pool, platforms in doubts(self.platforms, needs, link.pool, candidates, emulation).items()
-        }
-        return await self._decide(link, needs, elsewhere)
+        with timed(self.emit, "plan", link.pool):
+            needs = await self._needs(link, self.platforms)
+            elsewhere = {
+                pool: await self._needs(link, platforms, elsewhere=Platform("linux", pool))
+                for pool, platforms in doubts(self.platforms, needs, link.pool, candidates, emulation).items()
+            }
+            return await self._decide(link, needs, elsewhere)
 
     async def _needs(self, link: Link, platforms: Sequence[Platform], *, elsewhere: Platform | None = None) -> dict[Platform, Needs]:
         """What the build of `platforms` runs on the pool of `link`, or would run `elsewhere`: that pool may not even exist yet."""
@@ -341,18 +351,19 @@ class _Work:
         self, link: Link, platforms: Sequence[Platform], check: LinkCheck, *, pools: Sequence[str], files: JoinedFiles | None = None
     ) -> Share:
         self.emit(Reached(pool=link.pool, name=link.name, node=link.node))
-        async with self.pools.in_use(link, platforms, _context_name(self.request)):
-            return await solve_share(
-                self.request,
-                link,
-                platforms,
-                check,
-                pools=pools,
-                services=self.services,
-                emit=self.emit,
-                files=files,
-                observe=self.observe,
-            )
+        with timed(self.emit, "solve", link.pool):
+            async with self.pools.in_use(link, platforms, _context_name(self.request)):
+                return await solve_share(
+                    self.request,
+                    link,
+                    platforms,
+                    check,
+                    pools=pools,
+                    services=self.services,
+                    emit=self.emit,
+                    files=files,
+                    observe=self.observe,
+                )
 
     async def finish(self, plan: Plan, solved: Sequence[Share]) -> BuildResult:
         """Join what the pools made into one result; with several pools and a push, write the index to every tag."""
@@ -386,7 +397,8 @@ class _Work:
             route = await self.pools.route(link)
             await publish(document, self.request, route, keychain=self.keychain, emit=self.emit)
 
-        await self.retries.on_link(link.pool, attempt, first=link)
+        with timed(self.emit, "index", link.pool):
+            await self.retries.on_link(link.pool, attempt, first=link)
 
     def _where(self, link: Link) -> str:
         """Builder and node as they stand in a build's reference; a daemon by address has buildx's names for such."""

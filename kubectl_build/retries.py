@@ -23,7 +23,7 @@ from kubectl_build.errors import (
     KubectlBuildError,
     RegistryError,
 )
-from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.events import Note, Sink, timed
 from kubectl_build.pools import Pools
 
 T = TypeVar("T")
@@ -75,7 +75,8 @@ class Retries:
         until, pause = clock() + deadlines().reconnect, _PAUSE
         while True:
             try:
-                return await stack.enter_async_context(self.pools.link(pool))
+                with timed(self.emit, "connect", pool):
+                    return await stack.enter_async_context(self.pools.link(pool))
             except (DialError, ApiUnreachable, ApiError, BuilderNotReady) as error:
                 if lost is None or not _may_pass(error):
                     raise

@@ -5,7 +5,9 @@ Vertices, statuses, logs and warnings are BuildKit's (moby/buildkit client/graph
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,6 +132,16 @@ BuildEvent = StatusUpdate | Note | Placed | Reached | Phase
 
 Sink = Callable[[BuildEvent], None]
 """Takes events as they happen. Never blocks and never raises."""
+
+
+@contextmanager
+def timed(emit: Sink, name: str, pool: str = "") -> Iterator[None]:
+    """Tell the body as a Phase, also when it fails."""
+    began = time.time()
+    try:
+        yield
+    finally:
+        emit(Phase(name=name, began=began, ended=time.time(), pool=pool))
 
 
 def told_once(emit: Sink) -> Sink:
