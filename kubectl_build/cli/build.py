@@ -109,6 +109,7 @@ def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mod
         quiet=quiet,
         iidfile=flags.iidfile,
         metadata_file=flags.metadata_file,
+        report=flags.report,
         unnamed=unnamed,
         timeout=timeout,
     )
@@ -232,7 +233,7 @@ def _check_files(request: BuildRequest, flags: BuildFlags) -> None:
     """Refuse, before anything starts, files that cannot be written in the end."""
     if flags.iidfile is not None and any(o.type in (OutputType.LOCAL, OutputType.TAR) for o in request.outputs):
         raise UsageError("local and tar exporters are incompatible with image ID file: --iidfile needs an image")
-    for flag, file in (("--iidfile", flags.iidfile), ("--metadata-file", flags.metadata_file)):
+    for flag, file in (("--iidfile", flags.iidfile), ("--metadata-file", flags.metadata_file), ("--report", flags.report)):
         if file is not None:
             check_result_file(flag, file)
 

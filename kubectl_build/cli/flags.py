@@ -86,6 +86,7 @@ class BuildFlags:
     load: Annotated[bool, _result("--load", help="Not possible in a cluster: says what to use instead.")]
     iidfile: Annotated[Path | None, _result("--iidfile", help="Write the image ID to this file.", metavar="FILE")]
     metadata_file: Annotated[Path | None, _result("--metadata-file", help="Write what is known of the result, as JSON.", metavar="FILE")]
+    report: Annotated[Path | None, _result("--report", help="Write a page about the build to this file, FILE.html.", metavar="FILE")]
     call: Annotated[str, _result("--call", help="Ask instead of building: check, outline or targets.", metavar="METHOD")]
     check: Annotated[bool, _result("--check", help="Check the Dockerfile: short for --call=check.")]
 

@@ -9,8 +9,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
@@ -27,6 +29,9 @@ from kubectl_build.progress.display import Mode, open_display
 from kubectl_build.progress.rawjson import warning_document
 from kubectl_build.progress.warnings import Warnings
 
+if TYPE_CHECKING:
+    from kubectl_build.cli.report_file import Recording
+
 
 def run_build(
     request: BuildRequest,
@@ -37,6 +42,7 @@ def run_build(
     quiet: bool,
     iidfile: Path | None,
     metadata_file: Path | None,
+    report: Path | None = None,
     unnamed: bool,
     timeout: float | None,
 ) -> int:
@@ -53,23 +59,42 @@ def run_build(
     async def work() -> int:
         opened = open_display(mode, sys.stderr, environ=os.environ, details=details)
         activity = Activity()
-        async with opened as display, limited(timeout, activity.words), connected_for(request, cluster) as kube:
+        async with (
+            _recorded(report, request) as record,
+            opened as display,
+            limited(timeout, activity.words),
+            connected_for(request, cluster) as kube,
+        ):
 
             def emit(event: BuildEvent) -> None:
                 if isinstance(event, StatusUpdate):
                     warnings.add(event)
                 display.update(event)
 
-            chosen = await with_preference(request, kube, emit=emit, environ=os.environ) if unnamed else request
-            result = await build(chosen, kube, emit=activity.before(emit), environ=os.environ)
+            sink = record.before(emit) if record else emit
+            chosen = await with_preference(request, kube, emit=sink, environ=os.environ) if unnamed else request
+            observe = record.observe if record else None
+            result = await build(chosen, kube, emit=activity.before(sink), environ=os.environ, observe=observe)
+            if record:
+                record.result = result
         if iidfile is not None:
             write_result(iidfile, result.image_id)
         if metadata_file is not None:
             _write_metadata(metadata_file, result, warnings)
         _tell(request, result, quiet=quiet)
+        if report is not None and not quiet:
+            print(f"wrote {report}", file=sys.stderr)
         return 0
 
     return run_async(work)
+
+
+def _recorded(report: Path | None, request: BuildRequest) -> AbstractAsyncContextManager[Recording | None]:
+    if report is None:
+        return nullcontext()
+    from kubectl_build.cli.report_file import recorded  # what writes pages is not imported for other builds
+
+    return recorded(report, request)
 
 
 def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool, timeout: float | None) -> int:

@@ -1,0 +1,35 @@
+"""What somebody who wants a faster build would look at first (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubectl_build.report.facts import BuildFacts
+
+_SLOW_SHARE, _SLOW_SECONDS = 0.2, 5.0
+_MEGABYTE = 1_000_000
+_LARGE = 50 * _MEGABYTE
+
+
+def advice(facts: BuildFacts) -> Iterator[str]:
+    """Sentences, the most useful first."""
+    whole = facts.ended - facts.began
+    emulated = [step for step in facts.steps if step.emulated]
+    if emulated:
+        seconds = sum(step.seconds for step in emulated)
+        names = ", ".join(sorted({step.runs_on for step in emulated}))
+        count = "1 step was" if len(emulated) == 1 else f"{len(emulated)} steps were"
+        yield (
+            f"{count} emulated for {names} and took {seconds:.1f} s. A node of that architecture runs such steps natively; "
+            "a stage FROM --platform=$BUILDPLATFORM that cross-compiles needs none."
+        )
+    slow = [step for step in facts.steps if step.key in set(facts.critical) and step.counts and not step.cached]
+    slow.sort(key=lambda step: -step.seconds)
+    if slow and slow[0].seconds > max(_SLOW_SECONDS, whole * _SLOW_SHARE):
+        yield f"{slow[0].seconds:.1f} s of {whole:.1f} s went into one step, on which the others wait: {slow[0].name}"
+    for transfer in facts.transfers:
+        if transfer.what == "context" and transfer.size > _LARGE and transfer.seconds > 1:
+            yield (
+                f"The context sent {transfer.size / _MEGABYTE:.0f} MB in {transfer.seconds:.1f} s. "
+                "A .dockerignore keeps out what no step copies."
+            )
