@@ -43,6 +43,9 @@ _PASSING_TEXT = re.compile(
 _REFUSAL_TEXT = re.compile(r"denied|unauthori[sz]ed|forbidden|insufficient_scope|no basic auth credentials|x509|not found", re.IGNORECASE)
 
 
+_DISK_FULL = re.compile(r"no space left on device", re.IGNORECASE)
+"""ENOSPC as Go and C say it."""
+
 _REFUSED_ENTITLEMENT = re.compile(r"granting entitlement (\S+) is not allowed by build daemon configuration")
 _UNSUPPORTED_REQUEST = re.compile(r"unsupported request (frontend\.[a-z.]+)")
 """What frontends say that have no typed errors (moby/buildkit v0.8)."""
@@ -112,11 +115,12 @@ def solve_error(failure: RpcFailure, log: FailureLog) -> KubectlBuildError:
     status = next((d.get("exit_code") for kind, d in details if kind == "ExitMessage"), None)
     if _is_registry_failure(step, message, ran=status is not None):
         return _registry_error(message)
+    tail = log.tail(digest)
     return SolveError(
         _sentence(message),
-        hint=_hint(message),
+        hint=_hint("\n".join((message, *tail))),
         step=step,
-        log_tail=log.tail(digest),
+        log_tail=tail,
         sources=_unique(sources),
         exit_status=status if isinstance(status, int) and status else None,
     )
@@ -130,8 +134,13 @@ def _source(detail: dict[str, Any]) -> SourceExcerpt | None:
         return None
 
 
-def _hint(message: str) -> str | None:
-    refused = _REFUSED_ENTITLEMENT.search(message)
+def _hint(said: str) -> str | None:
+    """What to do about an error, by what the daemon and the step have said."""
+    if _DISK_FULL.search(said):
+        return (
+            "if it is the builder's own disk: kubectl buildkit prune --all frees its cache, and create NAME --cache ...,size= gives it more"
+        )
+    refused = _REFUSED_ENTITLEMENT.search(said)
     if refused is None:
         return None
     return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}"
@@ -149,7 +158,9 @@ def _registry_error(message: str) -> RegistryError:
     status = _HTTP_STATUS.search(message)
     code = int(status.group(1)) if status else None
     hint = None
-    if "server gave HTTP response to HTTPS client" in message:
+    if _DISK_FULL.search(message):
+        hint = _hint(message)
+    elif "server gave HTTP response to HTTPS client" in message:
         hint = (
             "for a registry without TLS use --output=type=registry,registry.insecure=true, or http = true in the builder's buildkitd.toml"
         )

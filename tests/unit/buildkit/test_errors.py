@@ -54,6 +54,28 @@ def test_failed_step_shows_its_lines_of_the_dockerfile_and_the_end_of_its_log() 
     assert error.sources[0].lines == expected  # the empty piece after the last line end counts, as it does for BuildKit
 
 
+@pytest.mark.parametrize(
+    ("message", "output"),
+    [
+        ('process "/bin/sh -c dd" did not complete successfully: exit code: 1', b"dd: error writing '/x': No space left on device\n"),
+        ("failed to prepare a: mkdir /var/lib/buildkit/runc-overlayfs/snapshots/new-1: no space left on device", b""),
+    ],
+)
+def test_full_disk_is_told_with_what_gives_it_room(message: str, output: bytes) -> None:
+    error = solve_error(failure(message), log_of("[2/2] RUN dd", output))
+
+    assert isinstance(error, SolveError)
+    assert "kubectl buildkit prune --all" in (error.hint or "")
+
+
+def test_push_that_fails_for_the_builders_full_disk_says_what_gives_it_room() -> None:
+    text = "failed to copy: write /var/lib/buildkit/content/ingest/1/data: no space left on device"
+    error = solve_error(failure(text), log_of("exporting to image", b""))
+
+    assert "kubectl buildkit prune --all" in (error.hint or "")
+    assert not error.transient
+
+
 def test_push_refused_is_a_registry_error_that_says_which_flag() -> None:
     error = solve_error(
         failure("failed to push reg.example/a: push access denied, insufficient_scope: authorization failed"),
