@@ -146,15 +146,17 @@ def _scenario(breaks: _Break, words: tuple[str, ...], sleep: float, within: floa
     return scenario
 
 
-def _row(name: str, breaks: _Break, words: tuple[str, ...], *, sleep: float = 4, within: float = PROMISED) -> Fault:
+def _row(
+    name: str, breaks: _Break, words: tuple[str, ...], *, sleep: float = 4, within: float = PROMISED, class_sample: bool = False
+) -> Fault:
     scenario = _scenario(breaks, words, sleep, within)
     # The Lease is written through the server that is away.
-    return Fault(name=name, group="apiserver", strikes=Strikes.STEP, scenario=scenario, leaves=True)
+    return Fault(name=name, group="apiserver", strikes=Strikes.STEP, scenario=scenario, leaves=True, class_sample=class_sample)
 
 
 FAULTS = (
     # Its start takes some seconds, which count here.
-    _row("API server restarted", _restarted, (AGAIN,), within=45),
+    _row("API server restarted", _restarted, (AGAIN,), sleep=3, within=45, class_sample=True),
     _row("API server frozen", _frozen, (SILENT, AGAIN), sleep=8),
     _row("API server without its store for 3 s", _storeless, (), sleep=8),
     Fault(name="etcd restarted", group="apiserver", strikes=Strikes.STEP, scenario=_etcd_restarted, alone=True),

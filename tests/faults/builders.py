@@ -159,8 +159,8 @@ def _row(name: str, scenario: Callable[[Bench], Seen], *, class_sample: bool = F
 FAULTS = (
     _row("image cannot be pulled", _create(_flags("--image=REGISTRY/no/such/buildkit:v1"), ("error:", "no/such/buildkit:v1", "pull"))),
     _row("no node for the pod", _create(_flags("--requests=cpu=1000"), ("insufficient cpu", "error:"))),
-    _row("quota exceeded", _create(_quota, ("error:", "quota"), undo=_without_quota), class_sample=True),
-    _row("Pod Security refuses the pod", _create(_restricted, ("error:", "label"), undo=_unrestricted)),
+    _row("quota exceeded", _create(_quota, ("error:", "quota"), undo=_without_quota)),
+    _row("Pod Security refuses the pod", _create(_restricted, ("error:", "label"), undo=_unrestricted), class_sample=True),
     _row("init container fails", _create(_init, ("ended with exit code 3", "error:", "first"))),
     _row("pod out of memory", _inside(_OOM, ("--limits=memory=256Mi",), 5, ("OOMKilled",))),
     _row(

@@ -126,5 +126,5 @@ FAULTS = (
     Fault(name="second Ctrl-C, the daemon frozen", group="client", scenario=_second_interrupt, leaves=True),
     Fault(name="client suspended for 60 s", group="client", scenario=_suspended),
     Fault(name="the client's clock 2 h ahead", group="clock", strikes=Strikes.BEFORE, scenario=_skewed("+2h")),
-    Fault(name="the client's clock 10 min behind", group="clock", strikes=Strikes.BEFORE, scenario=_skewed("-10m")),
+    Fault(name="the client's clock 10 min behind", group="clock", strikes=Strikes.BEFORE, scenario=_skewed("-10m"), class_sample=True),
 )

@@ -13,7 +13,7 @@ from tests.faults.fault import Fault, Seen, Strikes, outcome, told
 
 _FILES = 12
 _SIZE = 1024 * 1024
-_RATE = 2 * 1024 * 1024
+_RATE = 4 * 1024 * 1024
 
 
 def _scenario(change: Callable[[Path], object], words: tuple[str, ...], codes: tuple[int, ...]) -> Callable[[Bench], Seen]:

@@ -56,7 +56,7 @@ def lossy(bench: Bench, _: Client | None) -> Iterator[None]:
 
 
 FAULTS = (
-    Fault(name="stream cut", group="link", inject=cut, sleep=6, words=(AGAIN,), class_sample=True),
+    Fault(name="stream cut", group="link", inject=cut, sleep=3, words=(AGAIN,), class_sample=True),
     Fault(name="stream cut as the context is sent", group="link", strikes=Strikes.CONTEXT, inject=cut, words=(AGAIN,)),
     Fault(name="stream cut as layers are pushed", group="link", strikes=Strikes.PUSH, inject=cut, words=(AGAIN,)),
     Fault(name="stream frozen", group="link", inject=frozen(up=True, down=True), sleep=6, words=(SILENT, AGAIN), until_told=True),

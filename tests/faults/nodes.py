@@ -143,9 +143,18 @@ def _heals(bench: Bench, spare: Spare) -> None:
     assert again.ends(90) == 0, f"the builder does not build afterwards:\n{again.stderr}"
 
 
-def _row(name: str, breaks: _Break, words: tuple[str, ...], *, code: int = 0, until_told: bool = False, sleep: float = 8) -> Fault:
+def _row(
+    name: str,
+    breaks: _Break,
+    words: tuple[str, ...],
+    *,
+    code: int = 0,
+    until_told: bool = False,
+    sleep: float = 8,
+    class_sample: bool = False,
+) -> Fault:
     scenario = _scenario(breaks, words, code=code, until_told=until_told, sleep=sleep)
-    return Fault(name=name, group="node", strikes=Strikes.STEP, scenario=scenario)
+    return Fault(name=name, group="node", strikes=Strikes.STEP, scenario=scenario, class_sample=class_sample)
 
 
 FAULTS = (
@@ -154,5 +163,5 @@ FAULTS = (
     Fault(name="node's kubelet stopped, another pod ready", group="node", strikes=Strikes.STEP, scenario=_other_pod),
     Fault(name="pod deleted on a node without kubelet", group="node", strikes=Strikes.BEFORE, scenario=_deleted_on_lost_node),
     _row("node's kubelet frozen", kubelet_frozen, (SILENT, AGAIN), until_told=True),
-    _row("node's containerd restarted", containerd_restarted, (AGAIN,)),
+    _row("node's containerd restarted", containerd_restarted, (AGAIN,), sleep=3, class_sample=True),
 )
