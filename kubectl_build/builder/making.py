@@ -19,6 +19,7 @@ from kubectl_build.builder.security import AUTO, LADDER, PRIVILEGED, keeps_host_
 from kubectl_build.builder.spec import BuilderSpec, pool_architectures
 from kubectl_build.builder.state import Builder, PodInfo, assemble
 from kubectl_build.builder.together import together
+from kubectl_build.builder.untried import is_untried
 from kubectl_build.builder.waiting import LevelFailure, PoolVanished, PoolWait, level_failure
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, SECRETS, STATEFULSETS
@@ -157,7 +158,7 @@ class Making:
         """Prepare that the pool which failed is made again, one security level down.
 
         Raises `failure` when that cannot be, or is not for us to do: a level that was asked for by name stays, and so does one with which
-        people have built.
+        people may have built.
         """
         architecture, failed = failure.architecture, failure.stateful_set
         level = level_of(failed["spec"]["template"])
@@ -167,16 +168,21 @@ class Making:
         if self.fresh.get(architecture) != failed["metadata"]["uid"]:
             if await self._somebody_replaces(failed):
                 return
-            below = LADDER[LADDER.index(level) + 1]
-            failure.hint = f"{failure.hint}; or take a lower level: kubectl buildkit create {self.name} --security {below}"
-            raise failure
+            if not await is_untried(self.client, failed):
+                below = LADDER[LADDER.index(level) + 1]
+                failure.hint = f"{failure.hint}; or take a lower level: kubectl buildkit create {self.name} --security {below}"
+                raise failure
         try:
             choice = await choose_level(self.client, self.name, spec, architecture, below=level)
         except BuilderNotReady as exc:
             self.emit(Note(text=exc.message, level="warning"))
             raise failure from exc
+        try:
+            await delete_same(self.client, STATEFULSETS, failed)
+        except Forbidden as exc:  # somebody else made it
+            failure.hint = f"somebody who may make builders can: kubectl buildkit inspect {self.name} --bootstrap"
+            raise failure from exc
         self.emit(Note(text=f"pool {architecture} cannot start with security {level}: {failure.why}", level="warning"))
-        await delete_same(self.client, STATEFULSETS, failed)
         self.made.stateful_sets.pop(architecture, None)
         self.levels[architecture] = choice
 

@@ -332,6 +332,40 @@ async def test_ensure_goes_down_with_a_pool_that_create_has_just_made(api: FakeK
     assert (again.changed, _level(api)) == (False, "rootless")
 
 
+async def _create_unstarted(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    """As `create` without --bootstrap does, seen by an API server that says who wrote what."""
+
+    async def idle(_pod: PodInfo) -> int:
+        return 0
+
+    await create_builder(client, "b", BuilderSpec(), architectures=["amd64"], active_builds=idle, emit=notes)
+    made = api.find(STATEFULSETS, "b-amd64")
+    assert made is not None
+    made["metadata"]["managedFields"] = [{"manager": "kubectl-build", "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {}}}}]
+
+
+async def test_ensure_goes_down_with_a_pool_that_was_made_before_and_never_worked(
+    api: FakeKubeApi, client: KubeClient, notes: Notes
+) -> None:
+    await _create_unstarted(api, client, notes)
+    async with run_controller(api, _starts("rootless")):
+        await _ensure(client, notes)
+
+    assert _level(api) == "rootless"
+    assert any(text.startswith("pool amd64 cannot start with security userns: ") for text in notes.texts)
+
+
+async def test_ensure_that_may_not_make_the_pool_again_says_who_can(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    await _create_unstarted(api, client, notes)
+    api.fail("DELETE", "/statefulsets/b-amd64", 403, message="no")
+    async with run_controller(api, _starts("rootless")):
+        with pytest.raises(BuilderNotReady, match="idmap") as caught:
+            await _ensure(client, notes)
+
+    assert caught.value.hint == "somebody who may make builders can: kubectl buildkit inspect b --bootstrap"
+    assert _level(api) == "userns"
+
+
 async def test_two_that_wait_for_one_pool_go_down_together(
     api: FakeKubeApi, client: KubeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
