@@ -249,7 +249,10 @@ def open_bench(cluster: ClusterEnv, directory: Path) -> Iterator[Bench]:
     (directory / "docker").mkdir()
     kubeconfig = directory / "kubeconfig"
     shutil.copy(cluster.kubeconfig, kubeconfig)
-    kubectl = admin.with_env(KUBECONFIG=str(kubeconfig), DOCKER_CONFIG=str(directory / "docker"))
+    # All rows test one state of the program: they take half an hour, in which somebody may edit it.
+    shutil.copytree(layout.CHECKOUT / "kubectl_build", directory / "program" / "kubectl_build")
+    own = {"KUBECONFIG": str(kubeconfig), "DOCKER_CONFIG": str(directory / "docker"), "PYTHONPATH": str(directory / "program")}
+    kubectl = admin.with_env(**own)
     count = iter(range(1_000_000))
     namespace = Namespace(name=name, kubectl=kubectl, cluster=cluster, names=lambda: f"{name[-6:]}-{next(count)}")
     with (
