@@ -95,6 +95,7 @@ def build(
 
 def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool, timeout: float | None) -> int:
     from kubectl_build.cli.run import run_build, run_call, run_plan
+    from kubectl_build.cli.verbosity import DETAILS
 
     unnamed = not named_builder(flags.builder, os.environ)
     if flags.plan is not None:
@@ -105,7 +106,7 @@ def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mod
         request,
         kube_flags,
         mode=_DISPLAYS[mode],
-        details=flags.debug,
+        verbosity=max(flags.verbose, DETAILS if flags.debug else 0),
         quiet=quiet,
         iidfile=flags.iidfile,
         metadata_file=flags.metadata_file,

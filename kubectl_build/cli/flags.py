@@ -39,8 +39,8 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
-def _flag(panel: str, *names: str, help: str = "", metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, hidden=not help, show_default=False)
+def _flag(panel: str, *names: str, help: str = "", metavar: str | None = None, count: bool = False) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, count=count, rich_help_panel=panel, hidden=not help, show_default=False)
 
 
 _image = functools.partial(_flag, "Image")
@@ -115,7 +115,8 @@ class BuildFlags:
     plan: Annotated[PlanFormat | None, _builder("--plan", help="Print which platform goes where and stop.", metavar="[=json]")]
 
     progress: Annotated[ProgressMode, _display("--progress", help="auto, none, plain, quiet, rawjson or tty.", metavar="MODE")]
-    debug: Annotated[bool, _display("--debug", "-D", help="Tell the frontend's warnings in full.")]
+    debug: Annotated[bool, _display("--debug", "-D", help="As -vv: warnings in full, phases as they end.")]
+    verbose: Annotated[int, _display("--verbose", "-v", help="Tell all steps, and each phase's time; -vv tells more.", count=True)]
     quiet: Annotated[bool, _display("--quiet", "-q", help="Print only the image ID, on stdout.")]
 
     print_: Annotated[str, _old("--print")]
@@ -173,7 +174,7 @@ def with_build_flags(command: Callable[..., int]) -> Callable[..., int]:
     added = []
     for item in dataclasses.fields(BuildFlags):
         kind, option = hints[item.name].__origin__, hints[item.name].__metadata__[0]
-        kind, default = (Texts | None, None) if kind == Texts else (kind, _DEFAULTS.get(kind))
+        kind, default = (Texts | None, None) if kind == Texts else (kind, 0 if getattr(option, "count", False) else _DEFAULTS.get(kind))
         added.append(keyword(item.name, default, Annotated[kind, option]))
 
     def make(values: dict[str, Any]) -> BuildFlags:

@@ -19,6 +19,7 @@ from kubectl_build.cli.files import write_result
 from kubectl_build.cli.limit import limited
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.preference import with_preference
+from kubectl_build.cli.verbosity import DETAILS, STEPS, phases_told, with_phases
 from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
@@ -38,7 +39,7 @@ def run_build(
     cluster: KubeFlags,
     *,
     mode: Mode,
-    details: bool,
+    verbosity: int,
     quiet: bool,
     iidfile: Path | None,
     metadata_file: Path | None,
@@ -46,7 +47,7 @@ def run_build(
     unnamed: bool,
     timeout: float | None,
 ) -> int:
-    """Build and tell, of warnings with `details`. Returns the exit code; raises KubectlBuildError for the caller to show.
+    """Build and tell, at a level of cli.verbosity. Returns the exit code; raises KubectlBuildError for the caller to show.
 
     `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used; `timeout` is in seconds.
     """
@@ -57,9 +58,10 @@ def run_build(
     warnings = Warnings()
 
     async def work() -> int:
-        opened = open_display(mode, sys.stderr, environ=os.environ, details=details)
+        opened = open_display(mode, sys.stderr, environ=os.environ, verbose=verbosity >= STEPS, details=verbosity >= DETAILS)
         activity = Activity()
         async with (
+            phases_told(verbosity, mode) as phases,
             _recorded(report, request) as record,
             opened as display,
             limited(timeout, activity.words),
@@ -74,7 +76,9 @@ def run_build(
             sink = record.before(emit) if record else emit
             chosen = await with_preference(request, kube, emit=sink, environ=os.environ) if unnamed else request
             observe = record.observe if record else None
-            result = await build(chosen, kube, emit=activity.before(sink), environ=os.environ, observe=observe)
+            result = await build(
+                chosen, kube, emit=activity.before(with_phases(phases, verbosity, sink)), environ=os.environ, observe=observe
+            )
             if record:
                 record.result = result
         if iidfile is not None:

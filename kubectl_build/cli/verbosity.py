@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kubectl_build.model.events import Note, Phase, Sink
@@ -19,8 +19,8 @@ DETAILS = 2
 """-vv, --debug: the frontend's warnings in full, and each phase as soon as it has ended."""
 
 
-@contextmanager
-def phases_told(level: int, mode: Mode) -> Iterator[Phases | None]:
+@asynccontextmanager
+async def phases_told(level: int, mode: Mode) -> AsyncIterator[Phases | None]:
     """Collect phases in the body; tell them when it has ended, whichever way. None where nobody wants them or stderr is for a program."""
     if level < STEPS or mode in ("quiet", "rawjson"):
         yield None

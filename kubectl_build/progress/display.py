@@ -82,13 +82,15 @@ class Display:
 
 
 @asynccontextmanager
-async def open_display(mode: Mode, stream: TextIO, *, environ: Mapping[str, str], details: bool = False) -> AsyncIterator[Display]:
+async def open_display(
+    mode: Mode, stream: TextIO, *, environ: Mapping[str, str], verbose: bool = False, details: bool = False
+) -> AsyncIterator[Display]:
     """Opens the display of `mode` on `stream`. Leaving draws the complete last picture and waits until it is written.
 
-    `details` (--debug) tells of each warning in full.
+    `verbose` leaves every step on the terminal, `details` tells of each warning in full.
     auto is tty on a terminal that can move its cursor and outside of CI, else plain; tty where it is not possible is plain too.
     """
-    view = _view(mode, stream, environ, details)
+    view = _view(mode, stream, environ, verbose=verbose, details=details)
     async with open_output(stream, lost=_lost if isinstance(view, PlainView) else _nothing) as output:
         display = Display(view, output, asyncio.get_running_loop())
         display.start()
@@ -107,7 +109,7 @@ def _nothing(_characters: int) -> str:
     return ""
 
 
-def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str], details: bool) -> View:
+def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str], *, verbose: bool, details: bool) -> View:
     if mode == "rawjson":
         return RawJsonView()
     if mode == "quiet":
@@ -116,7 +118,7 @@ def _view(mode: Mode, stream: TextIO, environ: Mapping[str, str], details: bool)
     if wanted and _can_draw(stream, environ):
         from kubectl_build.progress.tty import TtyView  # costs the import of rich, which only this view needs
 
-        return TtyView(stream, environ, began=time.time(), details=details)
+        return TtyView(stream, environ, began=time.time(), verbose=verbose, details=details)
     return PlainView(details=details)
 
 

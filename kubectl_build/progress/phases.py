@@ -21,7 +21,8 @@ class Phases:
     def __init__(self, *, began: float, clock: Callable[[], float]) -> None:
         self._began = began
         self._clock = clock
-        self._found = [Phase(name="start", began=began, ended=clock())]
+        self._found: list[Phase] = []
+        self._remotes: dict[tuple[str, str], Phase] = {}
         self._exports: set[tuple[str, str]] = set()
 
     def add(self, event: BuildEvent) -> Phase | None:
@@ -50,7 +51,9 @@ class Phases:
     def table(self) -> str:
         """A line for each phase in the order in which they began: pool, when it began, how long it took. Phases overlap."""
         now = self._clock()
-        phases = [*sorted(self._found, key=lambda phase: phase.began), Phase(name="all", began=self._began, ended=now)]
+        found = sorted([*self._found, *self._remotes.values()], key=lambda phase: phase.began)
+        start = Phase(name="start", began=self._began, ended=found[0].began if found else now)
+        phases = [start, *found, Phase(name="all", began=self._began, ended=now)]
         rows = [("PHASE", "POOL", "BEGAN", "TOOK")]
         rows += [(p.name, p.pool or "-", f"{p.began - self._began:.2f}s", f"{p.ended - p.began:.2f}s") for p in phases]
         names, pools, begins, times = (max(map(len, column)) for column in zip(*rows, strict=True))
@@ -68,7 +71,9 @@ class Phases:
             self._remote("push", pool, status.started, status.completed)
 
     def _remote(self, name: str, pool: str, started: float | None, completed: float | None) -> None:
-        """A phase by a daemon's clock, which may differ from ours: it has ended when we hear so."""
+        """A phase by a daemon's clock, which may differ from ours: it has ended when we hear so. What has several parts is one phase."""
         if started is not None and completed is not None:
             now = self._clock()
-            self._found.append(Phase(name=name, began=now - max(0.0, completed - started), ended=now, pool=pool))
+            began = now - max(0.0, completed - started)
+            before = self._remotes.get((name, pool))
+            self._remotes[name, pool] = Phase(name=name, began=min(began, before.began) if before else began, ended=now, pool=pool)

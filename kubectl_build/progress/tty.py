@@ -34,13 +34,13 @@ class TtyView:
 
     redraws = True
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, began: float, details: bool = False) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], *, began: float, verbose: bool = False, details: bool = False) -> None:
         encoding = stream.encoding or "utf-8"
         self._stream = stream
         self._environ = environ
         self._warnings = Warnings(details=details)
         self._state = State(log_limit=_LOG_LIMIT)
-        self._picture = Picture(self._state, encoding=encoding, began=began)
+        self._picture = Picture(self._state, encoding=encoding, began=began, verbose=verbose)
         self._encoding = encoding
         self._above: list[Text] = []
         self._widths: list[int] = []  # of the lines of the picture that is on the screen

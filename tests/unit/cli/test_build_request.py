@@ -48,10 +48,11 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
     assert request.retries == 2
     assert started.options == {
         "mode": "auto",
-        "details": False,
+        "verbosity": 0,
         "quiet": False,
         "iidfile": None,
         "metadata_file": None,
+        "report": None,
         "unnamed": True,
         "timeout": None,
     }
@@ -144,8 +145,9 @@ def test_progress_is_shown_as_buildx_would(
     assert (options["mode"], options["quiet"]) == (mode, quiet)
 
 
-def test_debug_tells_of_warnings_in_full(start: Start) -> None:
-    assert start(".", "-D").options["details"] is True
+@pytest.mark.parametrize(("args", "level"), [(["-v"], 1), (["-vv"], 2), (["-D"], 2), (["-v", "--debug"], 2), (["--verbose"], 1)])
+def test_verbose_and_debug_are_one_scale(start: Start, args: list[str], level: int) -> None:
+    assert start(".", *args).options["verbosity"] == level
 
 
 @pytest.mark.parametrize(
