@@ -25,6 +25,7 @@ from kubectl_build.proto import control_pb2
 RECENT = 50
 """How many records a daemon is asked for at most, as buildx asks."""
 
+_PREDICATE, _SLSA = "in-toto.io/predicate-type", "https://slsa.dev/provenance/"
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
 
@@ -140,6 +141,24 @@ def blobs(message: control_pb2.BuildHistoryRecord) -> Iterator[control_pb2.Descr
         if item.digest not in seen:
             seen.add(item.digest)
             yield item
+
+
+def image_tops(record: HistoryRecord) -> list[Descriptor]:
+    """The images and indexes that a build made, as far as the daemon keeps them."""
+    message = record.message
+    results = [*([message.Result] if message.HasField("Result") else []), *(message.Results[key] for key in sorted(message.Results))]
+    found = {item.digest: item for result in results for _, item in sorted(result.Results.items())}
+    return [descriptor(item) for item in found.values()]
+
+
+def provenance_of(record: HistoryRecord) -> dict[str, str]:
+    """The digests of the statements that tell how each platform was built."""
+    found: dict[str, str] = {}
+    for platform, statements in record.statements.items():
+        for item in statements:
+            if item.annotations.get(_PREDICATE, "").startswith(_SLSA):
+                found.setdefault(platform, item.digest)
+    return found
 
 
 async def list_records(client: BuildkitClient, *, ref: str = "", active_only: bool = False, limit: int = RECENT) -> list[HistoryRecord]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_build.cli import doctor, history, imagetools, ps, sharing, usage
+from kubectl_build.cli import doctor, history, imagetools, ps, report, sharing, usage
 from kubectl_build.cli.build import BUILD_SETTINGS
 from kubectl_build.cli.build import build as build_command
 from kubectl_build.cli.create import create
@@ -23,6 +23,7 @@ app.command("create", cls=GroupedCommand, context_settings=_HELP)(create)
 app.add_typer(imagetools.app, name="imagetools")
 app.add_typer(history.app, name="history")
 app.command(context_settings=_HELP)(ps.ps)
+app.command(context_settings=_HELP)(report.report)
 app.command(context_settings=_HELP)(usage.du)
 app.command(context_settings=_HELP)(usage.prune)
 app.command(context_settings=_HELP)(doctor.doctor)

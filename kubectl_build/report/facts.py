@@ -37,7 +37,8 @@ class StepFacts:
     @property
     def counts(self) -> bool:
         """Whether this is a step of the Dockerfile, and not something that BuildKit does for itself."""
-        return self.name.startswith("[") and not self.name.startswith(("[internal]", "[auth]"))
+        mark, bracket, _ = self.name.partition("]")
+        return bool(bracket) and mark.startswith("[") and not mark.endswith(("internal", "[auth"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,7 +157,7 @@
     active = Math.max(0, rows.findIndex((row) => row.step !== undefined));
     for (const row of drawn.values()) row.remove();
     drawn.clear();
-    space.style.height = `${Math.max(rows.length, 1) * rowHeight()}px`;
+    space.style.height = rows.length ? `${rows.length * rowHeight()}px` : "64px";
     space.style.position = "relative";
     space.replaceChildren(...(rows.length ? [] : [make("p", { class: "empty" }, "No step matches.")]));
     grid.setAttribute("aria-rowcount", String(rows.length + 1));
