@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate, VertexStatus
+from kubectl_build.progress.advice import emulation_advice
 from kubectl_build.progress.escape import clean, clean_line
 from kubectl_build.progress.state import State, Step, StepKey
 from kubectl_build.progress.units import format_amount, format_log_time
@@ -75,6 +76,8 @@ class PlainView:
             if step.log.lines and not step.hidden:
                 self._printer.show(step, now)
         self._printer.finish(now)
+        if advice := emulation_advice(self._state, now):
+            self._printer.note(Note(text=advice))
         return self._printer.take() + "".join(f"{line}\n" for line in self._warnings.lines())
 
     def _said(self, note: Note) -> bool:

@@ -266,6 +266,18 @@ def test_plain_pools_mark_their_steps_as_buildx_marks_its_nodes() -> None:
     )
 
 
+def test_plain_says_last_what_emulation_has_cost() -> None:
+    text = shown(
+        Placed(platform="linux/arm64", mode="QEMU", pool="amd64", why="steps run on linux/arm64, --emulation=always"),
+        vertex("b", "[2/2] RUN make", started=0, completed=90),
+    )
+
+    assert text.endswith(
+        "#0 emulated: linux/arm64 ran 90s under QEMU; a node of that architecture without --emulation=always, or cross-compiling "
+        "(FROM --platform=$BUILDPLATFORM), avoids it\n"
+    )
+
+
 def test_plain_notes_are_step_zero_and_interrupt_the_one_shown() -> None:
     text = shown(
         Note(text="PLATFORM  MODE\nlinux/amd64  native"),
