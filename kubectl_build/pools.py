@@ -18,7 +18,7 @@ from kubectl_build.builder.find import find_builder, list_builders
 from kubectl_build.builder.idle import record_use, stop_idle
 from kubectl_build.builder.keep import kept
 from kubectl_build.builder.leases import Leases
-from kubectl_build.builder.nodes import count_nodes
+from kubectl_build.builder.nodes import count_nodes, find_architectures
 from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_architectures, registry_trust, runs_arm32
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
@@ -197,12 +197,15 @@ async def find_cluster_pools(name: str, kube: KubeClient, *, platforms: Sequence
     """Look at the builder, the nodes and, for a builder to be made, the defaults. Creates nothing. Raises ClusterError, ConfigError."""
     async with asyncio.TaskGroup() as group:
         found = group.create_task(held(find_builder(kube, name, emit=emit)))
-        counted = group.create_task(held(count_nodes(kube, emit)))
-    builder, nodes = found.result()(), counted.result()()
+        asked = group.create_task(held(find_architectures(kube, emit)))
+    builder, nodes = found.result()(), asked.result()()
     defaults = await load_defaults(kube, emit) if builder is None else None
     spec = builder.spec if builder else defaults
-    if nodes is not None and spec and (spec.pod.node_selector or spec.pod.tolerations):
-        nodes = await count_nodes(kube, emit, spec.pod)
+    shape = spec.pod if spec and (spec.pod.node_selector or spec.pod.tolerations) else None
+    if nodes and len(nodes) > 1 and not (builder and builder.pools):
+        nodes = await count_nodes(kube, emit, shape)  # which architecture has most nodes matters where no pool does
+    elif nodes is not None and shape:
+        nodes = await find_architectures(kube, emit, shape)
     return ClusterPools(
         name=name,
         kube=kube,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from kubectl_build.builder.pod import tolerations
 from kubectl_build.builder.shape import PodShape
@@ -14,6 +15,8 @@ from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
 _PAGE = 500
+_FEW = 10
+"""Nodes of which one very likely can take a builder. Real ones are of 10 to 30 KB each: most of it lists images."""
 _NOT_CORDONED = "spec.unschedulable=false"
 _LINUX = "kubernetes.io/os=linux"
 
@@ -32,6 +35,37 @@ async def count_nodes(client: KubeClient, emit: Sink, shape: PodShape | None = N
         emit(_forbidden())
         return None
     return dict(counts)
+
+
+async def find_architectures(client: KubeClient, emit: Sink, shape: PodShape | None = None) -> Mapping[str, int] | None:
+    """As count_nodes, but in a large cluster a number says no more than that there are such nodes.
+
+    Few nodes are read: some, then some of the architectures that have not been seen yet, until there are none.
+    """
+    counts: Counter[str] = Counter()
+    try:
+        while True:
+            found, complete = await _first_usable(client, tuple(counts), shape)
+            counts.update(found)
+            if complete or not found:
+                return dict(counts)
+    except Forbidden:
+        emit(_forbidden())
+        return None
+
+
+async def _first_usable(client: KubeClient, seen: tuple[str, ...], shape: PodShape | None) -> tuple[Counter[str], bool]:
+    """Usable nodes of architectures not yet `seen`, none where there are none, and whether these are all of them."""
+    selector = _selector(",".join([_LINUX, *(f"kubernetes.io/arch!={architecture}" for architecture in seen)]), shape)
+    for size in (_FEW, _PAGE):
+        async with aclosing(client.pages(NODES, label_selector=selector, field_selector=_NOT_CORDONED, page_size=size)) as pages:
+            async for page in pages:
+                found = Counter(filter(None, (usable_architecture(node, shape) for node in page)))
+                if found or len(page) < size:
+                    return found, len(page) < size  # the pages before had none
+                if size == _FEW:
+                    break
+    return Counter(), True
 
 
 async def has_node(client: KubeClient, architecture: str, emit: Sink, shape: PodShape | None = None) -> bool | None:

@@ -347,6 +347,10 @@ def _selected(request: web.BaseRequest, obj: JsonObject) -> bool:
     labels = obj["metadata"].get("labels") or {}
     for term in filter(None, request.query.get("labelSelector", "").split(",")):
         key, equals, value = term.partition("=")
+        if key.endswith("!"):
+            if labels.get(key[:-1]) == value:
+                return False
+            continue
         if (labels.get(key) != value) if equals else (key not in labels):
             return False
     for term in filter(None, request.query.get("fieldSelector", "").split(",")):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_build.builder.nodes import count_nodes, has_node, usable_architecture
+from kubectl_build.builder.nodes import count_nodes, find_architectures, has_node, usable_architecture
 from kubectl_build.cluster.client import NODES, KubeClient
 from kubectl_build.model.json import JsonObject
 from tests.fakes.kube_api import FakeKubeApi
@@ -63,9 +63,39 @@ async def test_has_node_stops_at_the_first_page_that_fits(api: FakeKubeApi, clie
     assert await has_node(client, "arm64", notes) is False
 
 
+async def test_architectures_of_a_small_cluster_are_counted_in_one_request(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    api.add(NODES, _node("a", "amd64"))
+    api.add(NODES, _node("b", "arm64"))
+    api.add(NODES, _node("c", "arm64"))
+    api.add(NODES, _node("d", "s390x", ready="False"))
+
+    assert await find_architectures(client, notes) == {"amd64": 1, "arm64": 2}
+    assert len(api.requests) == 1
+
+
+async def test_architectures_of_a_large_cluster_are_found_in_few_nodes(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    for number in range(1200):
+        api.add(NODES, _node(f"{number:04}", "amd64"))
+    for number in range(600):
+        api.add(NODES, _node(f"x{number:03}", "arm64", ready="False"))
+    api.add(NODES, _node("y", "arm64"))
+    api.add(NODES, _node("z", "riscv64"))
+
+    assert set(await find_architectures(client, notes) or ()) == {"amd64", "arm64", "riscv64"}
+    assert len(api.requests) == 4, "a few of all, a few of the others, then pages of the others until two fit at once"
+
+
+async def test_architectures_without_a_usable_node_are_none(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    for number in range(30):
+        api.add(NODES, _node(f"{number:02}", "amd64", ready="False"))
+
+    assert await find_architectures(client, notes) == {}
+
+
 async def test_nodes_that_may_not_be_listed_are_unknown_with_a_note(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
     api.fail("GET", "/nodes", 403)
 
     assert await count_nodes(client, notes) is None
     assert await has_node(client, "arm64", notes) is None
-    assert notes.texts == ["the architectures of the nodes are not known: you may not list nodes"] * 2
+    assert await find_architectures(client, notes) is None
+    assert notes.texts == ["the architectures of the nodes are not known: you may not list nodes"] * 3
