@@ -10,18 +10,19 @@ from kubectl_build.cluster.client import FIELD_MANAGER, KubeClient
 from kubectl_build.cluster.resources import PODS
 from kubectl_build.model.json import JsonObject
 
-_FIRST = timedelta(seconds=60)
+_FIRST = timedelta(seconds=10)
 """A pod that is made so soon after its StatefulSet is the first of its name: the controller makes it at once."""
 _AT_ONCE = timedelta(seconds=2)
 """A pod's kubelet says so soon that it is not ready yet; a later word of that comes from one that was ready before."""
 
 
 async def is_untried(client: KubeClient, stateful_set: JsonObject) -> bool:
-    """Whether nobody can have built in a pool that `create` has made: each of its pods is its first one, and was never ready.
+    """Whether nobody can have built in a pool that `create` has made.
 
-    False in doubt, and for a pool that others look after (GitOps, kubectl), who would only put it back. Raises ApiError.
+    It was never changed, each of its pods is the first one, and none was ever ready. False in doubt, and for a pool that others look after (GitOps, kubectl), who would only put it back. Raises ApiError.
     """
-    if _managers(stateful_set) != {FIELD_MANAGER} or last_used(stateful_set) is not None:
+    is_changed = stateful_set["metadata"].get("generation") != 1
+    if is_changed or _managers(stateful_set) != {FIELD_MANAGER} or last_used(stateful_set) is not None:
         return False
     selector = names.selector(stateful_set["metadata"]["labels"][names.LABEL_INSTANCE])
     listed = (await client.list(PODS, label_selector=selector)).items

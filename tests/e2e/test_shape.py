@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 import tomllib
 import uuid
@@ -17,6 +15,7 @@ import yaml
 from tests.e2e.kubectl import MANAGED, BuildLog, Namespace
 from tests.e2e.registry import Registry
 from tests.e2e.test_builders import create, pods, temporary
+from tests.e2e.volumes import volumes
 
 __all__ = ["temporary"]
 
@@ -229,21 +228,9 @@ def test_create_what_has_no_place_here_is_one_sentence_and_makes_nothing(
 
 @pytest.fixture
 def volume(namespace: Namespace) -> Iterator[str]:
-    """The storage class of one volume of 4Gi, which is a directory of this machine; it and the directory go in the end."""
-    name = f"shape-{uuid.uuid4().hex[:6]}"
-    directory = Path(tempfile.mkdtemp(prefix="kubectl-build-volume-"))
-    directory.chmod(0o777)  # a rootless daemon is not root, and fsGroup does nothing for a hostPath
-    spec = {
-        "capacity": {"storage": "4Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "storageClassName": name,
-        "hostPath": {"path": str(directory), "type": "Directory"},
-    }
-    namespace.kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
-    yield name
-    namespace.kubectl("delete", "pv", name, "--wait=false").ok()
-    shutil.rmtree(directory, ignore_errors=True)
+    """The storage class of one volume."""
+    with volumes(namespace.kubectl) as name:
+        yield name
 
 
 def built(namespace: Namespace, directory: Path, builder: str) -> list[str]:

@@ -341,6 +341,7 @@ async def _create_unstarted(api: FakeKubeApi, client: KubeClient, notes: Notes) 
     await create_builder(client, "b", BuilderSpec(), architectures=["amd64"], active_builds=idle, emit=notes)
     made = api.find(STATEFULSETS, "b-amd64")
     assert made is not None
+    made["metadata"]["generation"] = 1
     made["metadata"]["managedFields"] = [{"manager": "kubectl-build", "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {}}}}]
 
 

@@ -18,8 +18,8 @@ OURS = [
 
 
 def _set(**metadata: Any) -> JsonObject:
-    own = {"name": "b-amd64", "uid": "s", "creationTimestamp": MADE, "labels": names.labels("b", "amd64"), "managedFields": OURS}
-    return {"metadata": {**own, **metadata}, "spec": {"template": {}}}
+    own = {"name": "b-amd64", "uid": "s", "creationTimestamp": MADE, "generation": 1, "managedFields": OURS}
+    return {"metadata": {**own, "labels": names.labels("b", "amd64"), **metadata}, "spec": {"template": {}}}
 
 
 def _pod(*, made: str = "2026-01-02T03:00:01Z", owner: str = "s", **status: Any) -> JsonObject:
@@ -57,11 +57,12 @@ async def test_pool_with_a_pod_that_worked_or_is_a_later_one_is_not_untried(api:
 @pytest.mark.parametrize(
     "metadata",
     [
+        {"generation": 2},
         {"managedFields": []},
         {"managedFields": [{"manager": "argocd", "fieldsV1": {"f:spec": {"f:template": {}}}}]},
         {"managedFields": [*OURS, {"manager": "kubectl-client-side-apply", "fieldsV1": {"f:spec": {"f:template": {}}}}]},
         {"annotations": {names.ANNOTATION_LAST_USED: "2026-01-02T03:04:05Z"}},
     ],
 )
-async def test_pool_of_others_or_that_was_used_is_not_untried(client: KubeClient, metadata: dict[str, Any]) -> None:
+async def test_pool_of_others_or_that_was_changed_or_used_is_not_untried(client: KubeClient, metadata: dict[str, Any]) -> None:
     assert not await is_untried(client, _set(**metadata))
