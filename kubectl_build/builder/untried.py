@@ -17,9 +17,9 @@ _AT_ONCE = timedelta(seconds=2)
 
 
 async def is_untried(client: KubeClient, stateful_set: JsonObject) -> bool:
-    """Whether nobody can have built in a pool that `create` has made.
+    """Whether nobody can have built in a pool that `create` has made: it was never changed, and its first pods were never ready.
 
-    It was never changed, each of its pods is the first one, and none was ever ready. False in doubt, and for a pool that others look after (GitOps, kubectl), who would only put it back. Raises ApiError.
+    False in doubt, and for a pool that others look after (GitOps, kubectl), who would only put it back. Raises ApiError.
     """
     is_changed = stateful_set["metadata"].get("generation") != 1
     if is_changed or _managers(stateful_set) != {FIELD_MANAGER} or last_used(stateful_set) is not None:
