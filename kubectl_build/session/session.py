@@ -30,7 +30,10 @@ _WORTH_TELLING: Final = 0.6
 """The part of the limit after which a silence is told: two checks should have come by then."""
 
 _GIVEN_UP: Final = 45.0
-"""Seconds after which the daemon has given up a client that was stopped, or whose machine slept: two checks of 15 s, 5 s apart."""
+"""Seconds after which the daemon has given up a client that was stopped, or whose machine slept.
+
+It asks after 5 s at most, waits 15 s for the answer, and half as long again for that to the next (BuildKit v0.31: session/grpc.go).
+"""
 
 _clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time
 """A clock that goes on while the machine sleeps."""
