@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import gc
 import os
@@ -139,6 +138,8 @@ def run_async(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     leaves within a second whatever happens; a third at once. Returns 128 plus the first one's number. A SIGHUP that whoever started us
     ignores (nohup) stays ignored.
     """
+
+    import asyncio  # not for --help
 
     async def main() -> int:
         loop = asyncio.get_running_loop()

@@ -40,18 +40,33 @@ def test_old_image_id_is_removed_before_the_build(context: Path) -> None:
     assert not iid.exists()
 
 
-def test_command_line_imports_nothing_heavy_for_help() -> None:
-    heavy = {"grpc", "aiohttp", "kubernetes", "rich", "h2", "yaml"}
-    code = textwrap.dedent("""
+@pytest.mark.parametrize(
+    ("app", "argv", "code"),
+    [
+        ("build", ["--help"], 0),
+        ("build", [".", "--no-such-flag"], 2),
+        ("build", [".", "--platform", "linux/nothing/of/this"], 2),
+        ("build", [".", "--output", "type=docker"], 2),
+        ("buildkit", ["--help"], 0),
+        ("buildkit", ["build", "--help"], 0),
+        ("buildkit", ["create", "--help"], 0),
+        ("buildkit", ["ls", "--no-such-flag"], 2),
+    ],
+)
+def test_command_line_imports_nothing_heavy_for_help_and_mistakes(app: str, argv: list[str], code: int) -> None:
+    heavy = {"grpc", "google.protobuf", "aiohttp", "asyncio", "kubernetes", "pydantic", "rich", "h2", "yaml"}
+    script = textwrap.dedent(f"""
         import sys
         from kubectl_build.cli.main import run_app
-        from kubectl_build.cli.buildkit import app
-        run_app(app, "kubectl buildkit", ["build", "--help"])
-        print(*sorted(name for name in sys.modules if "." not in name), file=sys.stderr)
+        from kubectl_build.cli.{app} import app
+        code = run_app(app, "kubectl {app}", {argv!r})
+        print(code, *sys.modules)
     """)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    last = run.stdout.splitlines()[-1].split()
 
-    assert heavy & set(run.stderr.split()) == set()
+    assert int(last[0]) == code, run.stderr
+    assert heavy & set(last[1:]) == set()
 
 
 _MAIN = "import sys; from kubectl_build.cli.main import build_main; build_main()"
