@@ -173,9 +173,9 @@ class Collector:
     def _transfers(self) -> Iterator[TransferFacts]:
         for step in self._state.steps.values():
             for status in step.statuses.values():
-                if status.name.startswith(_TRANSFER) and status.current:
+                if status.id.startswith(_TRANSFER) and status.current:
                     seconds = (status.completed or 0.0) - (status.started or 0.0)
-                    what = status.name.removeprefix(_TRANSFER).rstrip(": ")
+                    what = status.id.removeprefix(_TRANSFER).rstrip(": ")
                     yield TransferFacts(what=what, pool=step.pool, size=status.current, seconds=max(seconds, 0.0))
             pulled = [status for status in step.statuses.values() if status.id.startswith("sha256:") and status.total]
             if pulled:

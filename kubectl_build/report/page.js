@@ -233,11 +233,11 @@
     }));
     const list = image.layers.map((layer) => make("tr", {}, make("td", { class: "step", title: layer.digest }, layer.by || "not known"),
       make("td", { class: "number" }, bytes(layer.size))));
-    byId("images").append(make("div", { class: "layers" }, make("h3", {}, `${image.platform} `, make("span", {}, bytes(image.size))), stack,
+    byId("image-list").append(make("div", { class: "layers" }, make("h3", {}, `${image.platform} `, make("span", {}, bytes(image.size))), stack,
       make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Made by"), make("th", { scope: "col", class: "number" }, "Size"))),
         make("tbody", {}, ...list))));
   }
-  if (!data.images.length) byId("images").append(make("p", {}, "Not known: no image was made, or the daemon keeps none of it."));
+  if (!data.images.length) byId("image-list").append(make("p", {}, "Not known: no image was made, or the daemon keeps none of it."));
 
   layout();
 })();

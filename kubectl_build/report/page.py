@@ -96,7 +96,7 @@ def _cards(facts: BuildFacts) -> str:
         ("Context sent", format_bytes(size) if sent else "nothing", f"{format_bytes(int(size / seconds))}/s" if seconds else "no change"),
     ]
     sizes = [sum(layer.size for layer in platform.layers) for platform in facts.platforms if platform.layers]
-    cards.append(("Image size", " + ".join(map(format_bytes, sizes)) if sizes else "unknown", _sizes_text(len(sizes))))
+    cards.append(("Image size", format_bytes(sum(sizes)) if sizes else "unknown", _sizes_text(len(sizes))))
     if emulated:
         count = "1 step" if len(emulated) == 1 else f"{len(emulated)} steps"
         cards.append(("Emulated", seconds_text(sum(step.seconds for step in emulated)), f"{count} under QEMU"))
@@ -106,7 +106,7 @@ def _cards(facts: BuildFacts) -> str:
 
 
 def _sizes_text(count: int) -> str:
-    return "no image was made" if not count else "compressed, as pushed" if count == 1 else f"{count} platforms, compressed"
+    return "no image was made" if not count else "compressed, as pushed" if count == 1 else f"of {count} platforms, compressed"
 
 
 def _advice(facts: BuildFacts) -> str:
