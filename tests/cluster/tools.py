@@ -111,6 +111,7 @@ _MAKERS: dict[str, Callable[[], Path]] = {
     "etcd": _deb("etcd-server", "usr/bin/etcd"),
     "docker-registry": _deb("docker-registry", "usr/bin/docker-registry"),
     "skopeo": _deb("skopeo", "usr/bin/skopeo"),
+    "chromium": _deb("chromium", "usr/lib/chromium/chromium"),
     "nft": _deb("nftables", "usr/sbin/nft"),
     "cni-plugins": _cni,
     **{f"qemu-{arch}-static": _qemu(arch) for arch in ("aarch64", "arm", "s390x", "ppc64le")},
