@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.kubectl import MANAGED, BuildLog, Namespace, plan_lines
 from tests.e2e.registry import Registry
@@ -88,6 +89,48 @@ def test_create_other_image_replaces_the_idle_pod(namespace: Namespace, temporar
     assert new["spec"]["containers"][0]["image"] == image
     assert new["metadata"]["uid"] != old["metadata"]["uid"]
     assert create(namespace, name, AMD64, f"--image={image}") == "unchanged"
+
+
+def recorded(namespace: Namespace, builder: str) -> dict[str, Any]:
+    """What the builder's ConfigMap says of it."""
+    found = yaml.safe_load(namespace.kubectl("get", "configmap", builder, "-o", "json").json()["data"]["builder.yaml"])
+    return dict(found)
+
+
+def test_create_again_changes_what_is_said_and_says_what_stays(namespace: Namespace, temporary: Callable[[str], str]) -> None:
+    name = temporary("grown")
+    create(namespace, name, AMD64, "--cache=emptydir,size=2Gi", "--env=TOKEN=hush", "--env=A=1", "--limits=memory=1Gi", "--idle-timeout=2h")
+    before = recorded(namespace, name)
+
+    result = namespace.kubectl("buildkit", "create", name, "--limits=memory=2Gi", "--env=TOKEN=hush2").ok()
+
+    assert "changed: resources.limits.memory 1Gi -> 2Gi, env.TOKEN\n" in result.stderr
+    assert "as before: platform, cache, idleTimeout, registries " in result.stderr
+    assert "hush" not in result.stderr
+    limits = {**before["resources"], "limits": {"memory": "2Gi"}}
+    assert recorded(namespace, name) == {**before, "resources": limits, "env": {"TOKEN": "hush2", "A": "1"}}
+    assert create(namespace, name, "--limits=memory=2Gi") == "unchanged"
+    assert create(namespace, name) == "unchanged"
+
+    assert create(namespace, name, "--reset=env.TOKEN,cache") == "changed"
+    after = {key: value for key, value in before.items() if key != "cache"}
+    assert recorded(namespace, name) == {**after, "resources": limits, "env": {"A": "1"}}
+    assert create(namespace, name, "--reset=all") == "changed"
+    assert recorded(namespace, name).keys() == {"image", "security", "replicas", "resources", "registries"}
+
+
+def test_create_from_a_file_replaces_the_builder_whole(namespace: Namespace, temporary: Callable[[str], str], tmp_path: Path) -> None:
+    name = temporary("filed")
+    printed = namespace.kubectl("buildkit", "create", name, AMD64, "--labels=team=ci", "--dry-run=client", "-o", "yaml").ok().stdout
+    (tmp_path / "builder.yaml").write_text(printed)
+    create(namespace, name, AMD64, "--env=A=1", "--cache=emptydir,size=2Gi")
+
+    result = namespace.kubectl("buildkit", "create", name, "--from-file", tmp_path / "builder.yaml").ok()
+
+    assert "changed: env.A, cache type=emptydir,size=2Gi -> unset, labels.team unset -> ci\n" in result.stderr, str(result)
+    assert {"env", "cache"} & recorded(namespace, name).keys() == set()
+    kept = namespace.kubectl("buildkit", "create", name, "--env=B=2", "--dry-run=client", "-o", "yaml").ok().stdout
+    assert "team: ci" in kept
 
 
 @pytest.mark.parametrize("replicas", ["0", "-1"])
