@@ -234,4 +234,6 @@ def _not_a_context(path: str) -> UsageError:
         return UsageError(
             f'unable to prepare context: path "{path}" not found, and it is no git or http(s) URL', hint="git URLs over http(s) end in .git"
         )
-    return UsageError(f'unable to prepare context: path "{path}" not found', hint="give the directory to build from, for example .")
+    return UsageError(
+        f'unable to prepare context: path "{path}" not found', hint="name the directory to build from, for example: kubectl build ./"
+    )

@@ -258,7 +258,7 @@ def _impersonation(user: JsonObject, flags: KubeFlags) -> tuple[tuple[str, str],
     extra = user.get("as-user-extra") or {}
     if not name:
         if uid or groups or extra:
-            raise ConfigError("a group or uid to act as needs a user to act as", hint="add --as USER")
+            raise ConfigError("--as-group and --as-uid need a user to act as, and none is named", hint="add --as USER")
         return ()
     headers = [("Impersonate-User", str(name))]
     headers += [("Impersonate-Uid", str(uid))] if uid else []

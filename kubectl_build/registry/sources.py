@@ -53,7 +53,9 @@ def _descriptor(text: str) -> JsonObject:
     except ValueError as exc:
         raise UsageError(f"a source's descriptor is not valid JSON: {exc}") from exc
     if not isinstance(value, dict) or not is_digest(str(value.get("digest", ""))):
-        raise UsageError("a source's descriptor has no digest", hint='it is like {"digest": "sha256:...", "mediaType": "...", "size": 123}')
+        raise UsageError(
+            f"source '{text}': the descriptor has no digest", hint='it is like {"digest": "sha256:...", "mediaType": "...", "size": 123}'
+        )
     return value
 
 
