@@ -204,6 +204,8 @@ def ready(cluster: ClusterEnv) -> Iterator[Rig]:
             "DOCKER_CONFIG": str(directory / "docker"),
             "BUILDX_CONFIG": str(directory / "buildx"),
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+            # buildx joins the images of two nodes from the client, which asks nobody else whom to trust.
+            "SSL_CERT_FILE": str(registry.ca),
         }
         admin = cluster.variables
         checked(["kubectl", "create", "namespace", namespace], admin)
