@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from kubectl_build.cluster.client import KubeClient, open_client
 from kubectl_build.cluster.config import resolve
+from kubectl_build.cluster.lean import load_http
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.transport.addresses import KubePodAddress, parse_address
@@ -18,6 +19,7 @@ from kubectl_build.transport.addresses import KubePodAddress, parse_address
 async def connected(flags: KubeFlags) -> AsyncIterator[KubeClient]:
     """Resolve the flags and yield a client. Raises ConfigError; nothing has been asked of the cluster yet."""
     connection = resolve(flags, environ=os.environ)
+    load_http()
     async with open_client(connection) as client:
         yield client
 

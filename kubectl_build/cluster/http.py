@@ -178,7 +178,7 @@ class ApiTransport:
         return result
 
     def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext | bool:
-        if not self._connection.server.startswith("https:"):
+        if not any(url.startswith("https:") for url in (self._connection.server, self._connection.proxy_url or "")):
             return True
         context = self._contexts.get(certificate)
         if context is None:
