@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 
 from tests.cluster import debian
-from tests.faults.bench import PROMISED, Bench, until
+from tests.faults.bench import POD, PROMISED, Bench, until
 from tests.faults.fault import Fault, Seen, Strikes, reaching, told
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 _POINTS = (Strikes.CONNECTING, Strikes.CONTEXT, Strikes.STEP, Strikes.PUSH)
+_GIVES_UP = 50
+"""Seconds: a question after 5 s at most, which waits 15 s, and one that waits half as long again (BuildKit's session/grpc.go)."""
 _FRESH = "other"
 _DAEMONS = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
@@ -90,13 +92,16 @@ def _second_interrupt(bench: Bench) -> Seen:
 
 
 def _suspended(bench: Bench) -> Seen:
-    """The client's whole session is stopped for a minute; the daemon gives its session up meanwhile."""
+    """The client's whole session is stopped for a minute; the daemon gives its session up meanwhile, and goes on with the build."""
     client = bench.build(bench.step(70))
     client.says(" begun", 60)
+    before = _given_up(bench)
     os.killpg(client.process.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
+        until("the daemon's giving up", lambda: _given_up(bench) > before, _GIVES_UP)
         until("a minute", lambda: time.monotonic() - began > 60, 70)
+        assert bench.active(), "the daemon has ended the build"
     finally:
         os.killpg(client.process.pid, signal.SIGCONT)
     woken = time.monotonic()
@@ -105,6 +110,11 @@ def _suspended(bench: Bench) -> Seen:
     code = client.ends(150)
     assert code == 0, client.stderr
     return Seen(outcome="the build succeeds", seconds=seconds, told=told(client.stderr, ("trying again",)))
+
+
+def _given_up(bench: Bench) -> int:
+    """How many sessions the daemon says it has given up."""
+    return bench.kubectl("logs", POD, "-c", "buildkitd").ok().stdout.count("healthcheck failed fatally")
 
 
 def _skewed(offset: str) -> Callable[[Bench], Seen]:
