@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def _cni() -> Path:
     return debian.package("containernetworking-plugins") / "usr/lib/cni"
 
 
+def _chromium() -> Path:
+    """The machine's own where it has one: parts of it that are installed would be missing beside an unpacked one."""
+    own = shutil.which("chromium")
+    return Path(own) if own else debian.program("chromium", "usr/lib/chromium/chromium")
+
+
 def _qemu(arch: str) -> Callable[[], Path]:
     return _deb("qemu-user-static", f"usr/bin/qemu-{arch}-static")
 
@@ -111,7 +118,8 @@ _MAKERS: dict[str, Callable[[], Path]] = {
     "etcd": _deb("etcd-server", "usr/bin/etcd"),
     "docker-registry": _deb("docker-registry", "usr/bin/docker-registry"),
     "skopeo": _deb("skopeo", "usr/bin/skopeo"),
-    "chromium": _deb("chromium", "usr/lib/chromium/chromium"),
+    "chromium": _chromium,
+    "tmux": _deb("tmux", "usr/bin/tmux"),
     "nft": _deb("nftables", "usr/sbin/nft"),
     "cni-plugins": _cni,
     **{f"qemu-{arch}-static": _qemu(arch) for arch in ("aarch64", "arm", "s390x", "ppc64le")},
