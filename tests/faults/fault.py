@@ -78,7 +78,8 @@ class Fault:
     def _run(self, bench: Bench) -> Seen:
         bench.ready()
         until("the end of what the row before has left", lambda: not bench.active(), 60)
-        before, held = bench.namespace.objects(), set(bench.leases())
+        before = bench.namespace.objects()
+        held = {item.removeprefix("Lease/") for item in before if item.startswith("Lease/")}
         clients: list[Client] = []
         seen = self.scenario(bench) if self.scenario else self._strike(bench, clients)
         bench.ready()
