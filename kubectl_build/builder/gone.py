@@ -28,8 +28,9 @@ async def wait_gone(client: KubeClient, name: str, *, done: str, emit: Sink, dea
                     waiting = [f"{pod} on node {item['spec'].get('nodeName', '')}" for pod, item in sorted(snapshot.items())]
                     emit(Note(text=f"waiting for the pods of builder {name} to end: {', '.join(waiting)}", level="wait"))
     except TimeoutError:
+        left = f"its pods are still there: {', '.join(waiting)}" if waiting else "whether its pods are gone could not be seen in time"
         raise ClusterError(
-            f'builder "{name}" is {done}, but its pods are still there: {", ".join(waiting)}',
+            f'builder "{name}" is {done}, but {left}',
             hint=f"on a node that is lost they stay until: kubectl delete pod --force -n {client.namespace} -l {names.selector(name)}",
         ) from None
     finally:

@@ -69,7 +69,7 @@ async def test_stop_with_pods_that_stay_names_them(api: FakeKubeApi, client: Kub
         builder = await _start(client, notes, "amd64")
 
     with pytest.raises(ClusterError, match=r'builder "b" is stopped, but its pods are still there: b-amd64-0 on node node-1'):
-        await stop_builder(client, builder, emit=notes, deadline=0.1)
+        await stop_builder(client, builder, emit=notes, deadline=1)
 
 
 async def test_stop_with_force_gives_pods_no_time_to_finish(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
