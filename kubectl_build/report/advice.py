@@ -27,9 +27,8 @@ def advice(facts: BuildFacts) -> Iterator[str]:
     slow.sort(key=lambda step: -step.seconds)
     if slow and slow[0].seconds > max(_SLOW_SECONDS, whole * _SLOW_SHARE):
         yield f"{slow[0].seconds:.1f} s of {whole:.1f} s went into one step, on which the others wait: {slow[0].name}"
-    for transfer in facts.transfers:
-        if transfer.what == "context" and transfer.size > _LARGE and transfer.seconds > 1:
-            yield (
-                f"The context sent {transfer.size / _MEGABYTE:.0f} MB in {transfer.seconds:.1f} s. "
-                "A .dockerignore keeps out what no step copies."
-            )
+    sent = [transfer for transfer in facts.transfers if transfer.what == "context"]
+    size, seconds = sum(transfer.size for transfer in sent), max((transfer.seconds for transfer in sent), default=0.0)
+    if size > _LARGE and seconds > 1:
+        each = f", once to each of {len(sent)} pools" if len(sent) > 1 else ""
+        yield f"{size / _MEGABYTE:.0f} MB of context were sent in {seconds:.1f} s{each}. A .dockerignore keeps out what no step copies."

@@ -15,6 +15,7 @@ from kubectl_build.report.facts import BuildFacts, PlatformFacts, PoolFacts, Ste
 from kubectl_build.report.logs import Outputs
 
 _TRANSFER = "transferring "
+_IGNORE = ".dockerignore"
 _NO_ORIGIN = StepOrigin()
 
 
@@ -175,7 +176,8 @@ class Collector:
             for status in step.statuses.values():
                 if status.id.startswith(_TRANSFER) and status.current:
                     seconds = (status.completed or 0.0) - (status.started or 0.0)
-                    what = status.id.removeprefix(_TRANSFER).rstrip(": ")
+                    ignore = step.name.endswith(_IGNORE)  # the daemon calls this a context too
+                    what = _IGNORE if ignore else status.id.removeprefix(_TRANSFER).rstrip(": ")
                     yield TransferFacts(what=what, pool=step.pool, size=status.current, seconds=max(seconds, 0.0))
             pulled = [status for status in step.statuses.values() if status.id.startswith("sha256:") and status.total]
             if pulled:
