@@ -14,8 +14,8 @@ from kubectl_build.progress.state import State
 
 _BAR_CELLS = 10
 _BAR_MIN_WIDTH = 70
-_WHY_MIN_WIDTH = 110
-"""Narrower terminals have no room to say why."""
+_NODE_MIN_WIDTH, _WHY_MIN_WIDTH = 64, 110
+"""Narrower terminals have no room for the node, and for the reason."""
 _STYLES = {"native": "", "cross": "cyan", "QEMU": "magenta"}
 
 
@@ -43,7 +43,7 @@ def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, m
     mode = place.placed.mode
     left = Text("  ").append_text(pen.row(Text(place.names), "", names + 1))
     left.append(" " * max(0, names + 2 - left.cell_len)).append(f"  {mode.ljust(modes)}", _STYLES.get(mode, ""))
-    left.append(f"  {_where(place.placed, pod)}", "dim")
+    left.append(f"  {_where(place.placed, pod, width)}", "dim")
     if place.placed.why and width >= _WHY_MIN_WIDTH:
         left.append(f"  {clean_line(place.placed.why)}", "dim italic")
     right = Text()
@@ -54,10 +54,10 @@ def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, m
     return pen.row(left, right, width)
 
 
-def _where(placed: Placed, pod: Reached | None) -> str:
+def _where(placed: Placed, pod: Reached | None, width: int) -> str:
     if pod is None:
         return f"pool {placed.pool}"
-    return clean_line(f"{pod.name} on {pod.node}" if pod.node else pod.name)
+    return clean_line(f"{pod.name} on {pod.node}" if pod.node and width >= _NODE_MIN_WIDTH else pod.name)
 
 
 def _places(state: State, *, grouped: bool) -> list[_Place]:

@@ -160,7 +160,7 @@ class Pen:
     def wrapped(self, sign: str, text: str, style: str, width: int, lines: int) -> list[Text]:
         """A sentence behind a sign, in at most `lines` lines."""
         room = max(1, width - 1 - 3)
-        parts = textwrap.wrap(short_text(text), room) or [""]
+        parts = textwrap.wrap(short_text(text), room, break_on_hyphens=False) or [""]
         if len(parts) > lines:
             parts = [*parts[: lines - 1], " ".join(parts[lines - 1 :])]
         signs = [f" {sign} ", *["   "] * (len(parts) - 1)]
