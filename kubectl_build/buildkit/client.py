@@ -23,6 +23,7 @@ from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError, P
 from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.proto import content_pb2, control_pb2, gateway_pb2, health_pb2
+from kubectl_build.proto.wire import bytes_head
 
 _CONTROL = "/moby.buildkit.v1.Control/"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
@@ -320,7 +321,7 @@ def _parsed(response: type[T], data: Any, what: str) -> T:
 
 
 def _encode_bytes_message(data: bytes) -> bytes:
-    return control_pb2.BytesMessage(data=data).SerializeToString()
+    return bytes_head(control_pb2.BytesMessage.DATA_FIELD_NUMBER, len(data)) + data
 
 
 def session_bytes(message: bytes) -> bytes:

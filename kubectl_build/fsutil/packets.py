@@ -6,12 +6,15 @@ from __future__ import annotations
 from kubectl_build.fsutil.stat import Stat
 from kubectl_build.proto.fsutil_pb2 import Packet
 from kubectl_build.proto.fsutil_pb2 import Stat as StatMessage
+from kubectl_build.proto.wire import bytes_head, varint
 
 STAT = Packet.PACKET_STAT
 REQ = Packet.PACKET_REQ
 DATA = Packet.PACKET_DATA
 FIN = Packet.PACKET_FIN
 ERR = Packet.PACKET_ERR
+
+_DATA_FIELD = Packet.DATA_FIELD_NUMBER
 
 END_OF_STATS = b""
 """The packet after the last STAT: of type STAT (0) without a stat, hence with no field at all."""
@@ -33,8 +36,8 @@ def encode_data_head(file_id: int, length: int) -> bytes:
     """Return what stands before `length` bytes of file `file_id` in a DATA packet. Length 0 is the packet that ends the file."""
     head = b"\x08\x02"
     if file_id:
-        head += b"\x18" + _varint(file_id)
-    return head + b"\x22" + _varint(length) if length else head
+        head += b"\x18" + varint(file_id)
+    return head + bytes_head(_DATA_FIELD, length) if length else head
 
 
 def encode_request(file_id: int) -> bytes:
@@ -54,12 +57,3 @@ def decode_stat(message: StatMessage) -> Stat:
         message.devminor,
         dict(message.xattrs) or None,
     )
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

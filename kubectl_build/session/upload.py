@@ -12,6 +12,7 @@ from typing import Final
 
 from kubectl_build.errors import UsageError
 from kubectl_build.proto.upload_pb2 import BytesMessage
+from kubectl_build.proto.wire import bytes_head
 from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError
 from kubectl_build.session.stream import ServerStream
 from kubectl_build.session.threads import in_thread
@@ -49,7 +50,8 @@ class Upload:
             file = await in_thread(source.open, "rb", buffering=0)
             try:
                 while data := await in_thread(file.read, CHUNK):
-                    await stream.send(b"".join(await in_thread(stream.pack, BytesMessage(data=data).SerializeToString())))
+                    head = bytes_head(BytesMessage.DATA_FIELD_NUMBER, len(data))
+                    await stream.send(b"".join(await in_thread(stream.pack, head, data)))
                     self.bytes_sent += len(data)
             finally:
                 await in_thread(file.close)
