@@ -168,6 +168,7 @@ def _measured(rig: Rig, growth: Growth, runs: int) -> str:
     for title, values in (("Clock", [cost.wall for cost in costs]), ("Client's processor", [cost.cpu for cost in costs])):
         slope, base = statistics.linear_regression(xs, values)
         lines.append(f"{title}: {base:.2f} s and {slope * growth.per * 1000:.1f} ms per {growth.step}.")
+    head = f"| {growth.name} | clock s | processor s |"
     return "\n".join([f"### {growth.what}", "", head, "| ---: | ---: | ---: |", *rows, "", *lines, ""])
 
 
@@ -233,5 +234,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Trouble as trouble:
+    except (Trouble, subprocess.SubprocessError) as trouble:
         sys.exit(f"growth: {trouble}")
