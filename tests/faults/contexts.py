@@ -13,7 +13,7 @@ from tests.faults.fault import Fault, Seen, Strikes, outcome, told
 
 _FILES = 12
 _SIZE = 1024 * 1024
-_RATE = 4 * 1024 * 1024
+_RATE = 2 * 1024 * 1024
 
 
 def _scenario(change: Callable[[Path], object], words: tuple[str, ...], codes: tuple[int, ...]) -> Callable[[Bench], Seen]:
@@ -22,15 +22,14 @@ def _scenario(change: Callable[[Path], object], words: tuple[str, ...], codes: t
     def scenario(bench: Bench) -> Seen:
         files = {f"file{number:02}": os.urandom(_SIZE) for number in range(_FILES)}
         tree = bench.tree("FROM scratch\nCOPY . /\n", files)
-        carried = bench.link.carried
         # Root reads everything, unless it gives that right away.
         prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-        with bench.link.slow(rate=_RATE):
+        with bench.link.holding(after=_SIZE) as held:
             client = bench.build(tree, prefix=prefix)
-            client.reaches("the context on its way", lambda: bench.link.carried > carried + 2 * _SIZE)
+            client.reaches("the context on its way", held)
             change(tree / f"file{_FILES - 1:02}")
             began = time.monotonic()
-            code = client.ends(60)
+        code = client.ends(60)
         assert code in codes, f"exit code {code}, not one of {codes}\n{client.stderr}"
         missing = [word for word in words if word not in client.stderr]
         assert not missing, f"stderr does not say {missing}\n{client.stderr}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 _CHUNK = 64 * 1024
 _QUEUED = 256
+_RECEIVED = 256 * 1024
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Link:
     _target: tuple[str, int] = field(repr=False, kw_only=True)
     _delay: float = 0
     _rate: float = 0
+    _limit: int = 0
     _refusing: bool = False
     _gates: tuple[asyncio.Event, asyncio.Event] = field(default_factory=lambda: (asyncio.Event(), asyncio.Event()), repr=False)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set, repr=False)
@@ -65,6 +68,16 @@ class Link:
             yield
         finally:
             self._delay = self._rate = 0
+
+    @contextmanager
+    def holding(self, after: int) -> Iterator[Callable[[], bool]]:
+        """Let so many bytes more pass to the server, then none while the body runs; the answer tells whether that has come."""
+        self._limit = self.carried + after
+        try:
+            yield lambda: not self._gates[0].is_set()
+        finally:
+            self._limit = 0
+            self._soon(self._gates[0].set)
 
     def _soon(self, call: Callable[[], object]) -> None:
         async def called() -> None:
@@ -113,7 +126,7 @@ class Link:
         data = b"-"
         while data:
             try:
-                data = await reader.read(_CHUNK if not self._rate else 4096)
+                data = await reader.read(4096 if self._rate or self._limit else _CHUNK)
             except OSError:
                 data = b""
             await queue.put((self._loop.time() + self._delay, data))
@@ -134,6 +147,8 @@ class Link:
                 await writer.drain()
                 if up:
                     self.carried += len(data)
+                    if self._limit and self.carried >= self._limit:
+                        gate.clear()
         # The reader may wait for room in the queue.
         while data:
             _, data = await queue.get()
@@ -148,7 +163,10 @@ def open_link(host: str, target: tuple[str, int]) -> Iterator[Link]:
     link = Link("", _loop=loop, _target=target)
     for gate in link._gates:
         loop.call_soon_threadsafe(gate.set)
-    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(link.serve, host, 0), loop).result(10)
+    listening = socket.create_server((host, 0))
+    # What a client can send ahead of what has passed is no more than some MiB.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVED)
+    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(link.serve, sock=listening), loop).result(10)
     link.address = f"{host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield link
