@@ -18,6 +18,7 @@ _SECRET = re.compile(
 )
 _URL_LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/@\s]*@")
 _URL_QUERY = re.compile(r"(?P<name>[?&;][^=&;#\s]+)=(?P<value>[^&;#\s]*)")
+_JSON_PAIR = re.compile(r'"(?P<name>[^"\\]+)"\s*:\s*"(?:[^"\\]|\\.)*"')
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.\-:]*)=(?P<value>[^,]*)")
 _VALUES = ("--token", "--password", "--username")
 """Flags whose value is a login."""
@@ -29,7 +30,8 @@ def looks_secret(name: str) -> bool:
 
 
 def masked_text(text: str) -> str:
-    """`text` without logins in URLs, and without values of parameters whose names look secret."""
+    """`text` without logins in URLs, and without values of their parameters and of JSON whose names look secret."""
+    text = _JSON_PAIR.sub(lambda found: f'"{found["name"]}":"{MASK}"' if looks_secret(found["name"]) else found[0], text)
     text = _URL_LOGIN.sub(rf"\g<scheme>{MASK}@", text)
     return _URL_QUERY.sub(lambda found: f"{found['name']}={MASK}" if looks_secret(found["name"]) else found[0], text)
 
