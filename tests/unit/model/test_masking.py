@@ -6,7 +6,6 @@ import pytest
 
 from kubectl_build.model.masking import looks_secret, masked_attrs, masked_command, masked_text
 
-
 _SECRETS = (
     "NPM_TOKEN token DB_PASSWORD password MY_SECRET AWS_SECRET_ACCESS_KEY API_KEY apikey SSH_PRIVATE_KEY GH_PAT build-arg:NPM_TOKEN "
     "basic-auth CREDENTIALS SIGNING_PASSPHRASE AUTHORIZATION DEPLOY_KEY"
