@@ -27,6 +27,7 @@ from tests.e2e import environment
 
 _MIB = 1024 * 1024
 _BUSY = 1.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +81,9 @@ def _all(rig: Rig, rows: Sequence[Row], runs: int | None) -> dict[str, Outcome]:
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
+    """End the run. Further signals are left unheard, for they would break off the cleaning."""
+    for other in _ENDING:
+        signal.signal(other, lambda *_: None)
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
@@ -93,7 +97,7 @@ def main() -> int:
     cluster = environment.load()
     if cluster is None:
         raise Trouble("the local cluster is not up: run `make cluster`")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _interrupt)
     load = os.getloadavg()[0]
     if load > _BUSY:
@@ -113,4 +117,4 @@ if __name__ == "__main__":
         except Trouble as trouble:
             sys.exit(f"bench: {trouble}")
         except KeyboardInterrupt as interrupted:
-            sys.exit(f"bench: interrupted by {interrupted.args[0] if interrupted.args else 'SIGINT'}")
+            sys.exit(f"bench: interrupted by {interrupted}, nothing was written")

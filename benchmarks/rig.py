@@ -147,9 +147,10 @@ class Rig:
 
 
 def checked(command: Sequence[str], variables: Mapping[str, str], stdin: str | None = None) -> str:
-    """What a command prints that is not timed; raises Trouble when it fails."""
+    """What a command prints that is not timed; raises Trouble when it fails. Ctrl-C does not reach it, since it may be one that cleans."""
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    done = subprocess.run(command, env=dict(variables), capture_output=True, text=True, check=False, timeout=_START_SECONDS, **given)
+    given.update(capture_output=True, text=True, check=False, timeout=_START_SECONDS, start_new_session=True)
+    done = subprocess.run(command, env=dict(variables), **given)
     if done.returncode:
         raise Trouble(f"{' '.join(command)} failed: {done.stderr.strip()[-1000:]}")
     printed: str = done.stdout
