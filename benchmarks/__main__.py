@@ -51,12 +51,12 @@ def _figure(row: Row, done: Timed) -> float:
 
 
 def _row(rig: Rig, row: Row, runs: int) -> Outcome:
-    """Measure in turn A B A B, after a warm-up of each."""
+    """Measure in turn A B A B, after a warm-up of each if the row wants one."""
     figures: dict[Side, list[float]] = {side: [] for side in Side}
     commands: dict[Side, str] = {}
     try:
         with row.opened(rig) as measure:
-            for number in range(runs + 1):
+            for number in range(0 if row.warm else 1, runs + 1):
                 for side in Side:
                     done = measure(side, number)
                     figure = _figure(row, done)

@@ -28,6 +28,8 @@ class Row:
     """Makes what the row needs, and takes it away again."""
     unit: Unit = Unit.SECONDS
     runs: int = 5
+    warm: bool = True
+    """Whether a warm-up goes before, which is not counted."""
     aim: float | None = None
     sides: tuple[str, str] = ("kubectl build", "docker buildx")
     notes: str = ""

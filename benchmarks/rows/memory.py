@@ -85,6 +85,7 @@ ROWS = (
         shows=f"A file of 1 GiB in the context, sent in full. {_LEAST}",
         bar=2.0,
         unit=Unit.MEBIBYTES,
+        warm=False,
         opened=one_file,
     ),
     Row(
@@ -92,6 +93,7 @@ ROWS = (
         shows=f"200,000 empty files in 1,000 directories, sent for the first time. {_LEAST}",
         bar=1.3,
         unit=Unit.MEBIBYTES,
+        warm=False,
         opened=empty_files_first,
     ),
     Row(
