@@ -21,7 +21,7 @@ _STYLES = {"native": "", "cross": "cyan", "QEMU": "magenta"}
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One line: the platforms that one pool builds in one mode. `done` of `total` steps that are theirs have ended."""
+    """One line: the platforms that one pool builds in one mode. `done` of the `total` steps that are theirs have ended."""
 
     names: str
     placed: Placed
@@ -66,8 +66,8 @@ def _places(state: State, *, grouped: bool) -> list[_Place]:
         key = (placed.pool, placed.mode) if grouped else (placed.platform,)
         groups.setdefault(key, []).append(placed)
     steps: dict[str, list[bool]] = {}
-    for step in state.order:
-        if step.placed is not None:
+    for step in state.steps.values():
+        if step.placed is not None and not step.hidden:
             steps.setdefault(step.placed.platform, []).append(step.completed)
     found = []
     for members in groups.values():

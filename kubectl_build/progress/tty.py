@@ -25,6 +25,8 @@ _LOG_LIMIT = 20
 _COUNT_LINE = 1
 """Which of the warnings' lines tells how many there are; it alone has a colour."""
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_HOLD, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
+"""Synchronized update: terminals that know it show what stands between these at once; others ignore it."""
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _END_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 
@@ -97,12 +99,12 @@ class TtyView:
             return ""
         # terminals break the lines of the old picture anew when they are made narrower, so it may be higher than it was drawn
         rows = sum(max(1, -(-cells // width)) for cells in self._widths)
-        out = [_HIDE_CURSOR, "\r", f"\x1b[{rows}A" if rows else ""]
+        out = [_HOLD, _HIDE_CURSOR, "\r", f"\x1b[{rows}A" if rows else ""]
         if self._above:
             out += [_REST_OF_SCREEN, self._render(self._above)]
             self._above = []
         picture = self._render(lines).replace("\n", f"{_END_OF_LINE}\n")
-        out += [_NO_WRAP, picture, _REST_OF_SCREEN, _WRAP, _SHOW_CURSOR]
+        out += [_NO_WRAP, picture, _REST_OF_SCREEN, _WRAP, _SHOW_CURSOR, _SHOW]
         self._widths = [line.cell_len for line in lines]
         return "".join(out)
 

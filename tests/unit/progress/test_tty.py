@@ -299,7 +299,7 @@ def test_tty_every_picture_leaves_cursor_and_wrapping_as_they_were() -> None:
         view.apply(event, T0)
         written = view.refresh(T0)
 
-        assert written.endswith("\x1b[?7h\x1b[?25h")
+        assert written.endswith("\x1b[?7h\x1b[?25h\x1b[?2026l")
 
 
 def test_tty_build_without_steps_writes_only_its_notes() -> None:
