@@ -47,6 +47,22 @@ def test_build_from_a_copy_with_its_times_sends_no_file_again(namespace: Namespa
     assert again.uncached() == []
 
 
+@pytest.mark.parametrize("compress", ["on", "auto", "off"])
+def test_context_compressed_on_its_way_or_not_arrives_whole(
+    namespace: Namespace, context: Callable[..., Path], tmp_path: Path, compress: str
+) -> None:
+    files = {"text": b"a line of text\n" * 100_000, "random": os.urandom(300_000), "dir/short": b"x", "dir/empty": b""}
+    directory = context({"Dockerfile": "FROM scratch\nCOPY . /\n", **files})
+    out = tmp_path / "out"
+
+    first = build(namespace, directory, f"--compress-context={compress}", "-o", out)
+    again = build(namespace, directory, f"--compress-context={compress}", "-o", out)
+
+    assert {name: (out / name).read_bytes() for name in files} == files
+    assert first.context_bytes() > 1_800_000
+    assert again.context_bytes() < 10_000
+
+
 def test_dockerignore_of_five_thousand_lines_is_kept_to(
     namespace: Namespace, context: Callable[..., Path], registry: Registry, tmp_path: Path
 ) -> None:
