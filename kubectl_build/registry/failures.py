@@ -87,7 +87,7 @@ def _untrusted(who: str, registry: str, exc: Exception) -> Untrusted:
     hint = None
     if getattr(exc, "verify_code", None) in _UNKNOWN_CA:
         hint = (
-            f'give the builder its CA: "ca" under [registry."{registry}"] in kubectl buildkit create --buildkitd-config FILE, '
+            f"give the builder its CA: kubectl buildkit create --registry {registry},ca=FILE, "
             f"or registries of the ConfigMap kubectl-build-defaults"
         )
     return Untrusted(f"the certificate of {who} is not trusted: {why}", hint=hint)
