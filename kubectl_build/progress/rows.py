@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -86,13 +86,15 @@ class Columns:
     def __init__(self) -> None:
         self._platforms: dict[str, None] = {}
         self._stage = 0
+        self._taken = 0
 
-    def take(self, steps: Iterable[Step]) -> None:
-        """Make room for `steps`."""
-        for step in steps:
+    def take(self, steps: Sequence[Step]) -> None:
+        """Make room for `steps`; each time more of the same list."""
+        for step in steps[self._taken :]:
             if label := _platform(step):
                 self._platforms[label] = None
             self._stage = max(self._stage, cell_len(f"{step.words.stage} {step.words.number}".strip()))
+        self._taken = len(steps)
 
     def before(self, step: Step, width: int, ellipsis: str) -> list[tuple[str, str]]:
         """The texts and styles that stand before what a step does."""
