@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kubectl_build.errors import UsageError
-from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate
+from kubectl_build.model.events import BuildEvent, Note, Phase, Placed, StatusUpdate
 from kubectl_build.model.observed import BuildSources, ImageLayer, PoolBegun, PoolMade, SourceFile, StepOrigin
 from kubectl_build.model.platform import parse_platform, runs_on
 from kubectl_build.progress.escape import clean
@@ -16,6 +16,17 @@ from kubectl_build.report.logs import Outputs
 
 _TRANSFER = "transferring "
 _IGNORE = ".dockerignore"
+_NOTICED = 0.1
+"""Seconds from which on a part of the command's own work is shown."""
+_OWN_WORK = {
+    "credentials": "load registry logins",
+    "builder": "find the builder",
+    "connect": "start or find a pod, and connect:",
+    "index": "write the index through",
+}
+"""Phases that are no daemon's work, as they are called in a report."""
+CLIENT = "this command"
+"""The pool that stands for what the command did itself. No architecture has such a name."""
 _NO_ORIGIN = StepOrigin()
 
 
@@ -37,6 +48,7 @@ class Collector:
         self._placed: dict[str, Placed] = {}
         self._images: dict[str, tuple[ImageLayer, ...]] = {}
         self._notes: list[str] = []
+        self._phases: list[Phase] = []
 
     def event(self, event: BuildEvent, now: float) -> None:
         """Takes over an event; cheap."""
@@ -45,6 +57,8 @@ class Collector:
         elif isinstance(event, Placed):
             self._state.place(event)
             self._placed[event.platform] = event
+        elif isinstance(event, Phase):
+            self._phases.append(event)
         elif isinstance(event, Note) and event.level != "wait" and event.text:
             self._notes.append(clean(event.text))
 
@@ -58,7 +72,8 @@ class Collector:
     def facts(self, *, began: float | None = None, ended: float | None = None) -> BuildFacts:
         """What the build was. Without `began` and `ended` its first and last step say when that was."""
         files, sources = self._sources()
-        steps = tuple(sorted(self._steps(sources), key=lambda step: (step.start, step.key)))
+        daemons = tuple(self._steps(sources))
+        steps = tuple(sorted([*self._own_work(), *daemons], key=lambda step: (step.start, step.key)))
         stops = [step.stop for step in steps if step.stop is not None]
         first = began if began is not None else min((step.start for step in steps), default=0.0)
         last = ended if ended is not None else max(stops, default=first)
@@ -69,7 +84,7 @@ class Collector:
             sources=files,
             transfers=tuple(self._transfers()),
             notes=tuple(self._notes),
-            critical=critical_path(steps),
+            critical=critical_path(daemons),
             began=first,
             ended=max(last, first),
         )
@@ -108,6 +123,19 @@ class Collector:
             }
             found[label] = BuildSources(files=begun.sources.files, steps=steps)
         return tuple(files), found
+
+    def _own_work(self) -> Iterator[StepFacts]:
+        """What the command did itself, as steps of a pool of its own: a builder that has to start may take longer than the build."""
+        for number, phase in enumerate(self._phases):
+            if phase.name in _OWN_WORK and phase.ended - phase.began >= _NOTICED:
+                yield StepFacts(
+                    key=(CLIENT, str(number)),
+                    name=f"{_OWN_WORK[phase.name]} {phase.pool}".rstrip(),
+                    pool=CLIENT,
+                    start=phase.began,
+                    stop=phase.ended,
+                    seconds=phase.ended - phase.began,
+                )
 
     def _steps(self, sources: Mapping[str, BuildSources]) -> Iterator[StepFacts]:
         for step in self._state.steps.values():
@@ -152,7 +180,8 @@ class Collector:
         return not runs_on(platform, self._pools[label].pool, arm32=bool(modes) and modes == {"native"})
 
     def _pool_facts(self, steps: tuple[StepFacts, ...]) -> Iterator[PoolFacts]:
-        for label in dict.fromkeys([*(step.pool for step in steps), *self._pools]):
+        labels = dict.fromkeys([*(step.pool for step in steps), *self._pools])
+        for label in sorted(labels, key=lambda label: label != CLIENT):
             begun = self._pools.get(label)
             if begun is None:
                 yield PoolFacts(label=label, pool=label or "planning", pod="", node="", version="")
