@@ -165,7 +165,9 @@ def _registry_error(message: str) -> RegistryError:
             "for a registry without TLS use --output=type=registry,registry.insecure=true, or http = true in the builder's buildkitd.toml"
         )
     elif "certificate signed by unknown authority" in message or "x509" in message:
-        hint = "give the builder the registry's CA: kubectl buildkit create --registry HOST,ca=FILE, or registries of kubectl-build-defaults"
+        hint = (
+            "give the builder the registry's CA: kubectl buildkit create --registry HOST,ca=FILE, or registries of kubectl-build-defaults"
+        )
     elif code in (401, 403) or "insufficient_scope" in message or "no basic auth credentials" in message:
         hint = "name the login with --registry-secret (kubectl create secret docker-registry ...)"
     elif "connection refused" in message or "no such host" in message or "i/o timeout" in message:
