@@ -105,7 +105,7 @@ def test_create_again_changes_what_is_said_and_says_what_stays(namespace: Namesp
     result = namespace.kubectl("buildkit", "create", name, "--limits=memory=2Gi", "--env=TOKEN=hush2").ok()
 
     assert "changed: resources.limits.memory 1Gi -> 2Gi, env.TOKEN\n" in result.stderr
-    assert "as before: platform, cache, idleTimeout, registries " in result.stderr
+    assert "platform, cache, idleTimeout, registries (--reset NAME" in result.stderr
     assert "hush" not in result.stderr
     limits = {**before["resources"], "limits": {"memory": "2Gi"}}
     assert recorded(namespace, name) == {**before, "resources": limits, "env": {"TOKEN": "hush2", "A": "1"}}
