@@ -72,8 +72,7 @@ class Collector:
     def facts(self, *, began: float | None = None, ended: float | None = None) -> BuildFacts:
         """What the build was. Without `began` and `ended` its first and last step say when that was."""
         files, sources = self._sources()
-        daemons = tuple(self._steps(sources))
-        steps = tuple(sorted([*self._own_work(), *daemons], key=lambda step: (step.start, step.key)))
+        steps = tuple(sorted([*self._own_work(), *self._steps(sources)], key=lambda step: (step.start, step.key)))
         stops = [step.stop for step in steps if step.stop is not None]
         first = began if began is not None else min((step.start for step in steps), default=0.0)
         last = ended if ended is not None else max(stops, default=first)
@@ -84,7 +83,7 @@ class Collector:
             sources=files,
             transfers=tuple(self._transfers()),
             notes=tuple(self._notes),
-            critical=critical_path(daemons),
+            critical=critical_path(steps),
             began=first,
             ended=max(last, first),
         )
@@ -184,7 +183,7 @@ class Collector:
         for label in sorted(labels, key=lambda label: label != CLIENT):
             begun = self._pools.get(label)
             if begun is None:
-                yield PoolFacts(label=label, pool=label or "planning", pod="", node="", version="")
+                yield PoolFacts(label=label, pool=label or "all pools", pod="", node="", version="")
             else:
                 yield PoolFacts(label=label, pool=begun.pool, pod=begun.pod, node=begun.node, version=begun.version)
 

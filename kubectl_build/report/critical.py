@@ -1,47 +1,60 @@
 """Which steps decided how long a build took (pure).
 
 From the end backwards: before a step stands the one of its inputs that ended last. Steps without inputs, such as loading a base image or
-exporting, follow whatever ended last before they began.
+exporting, follow whatever ended last before they began: in their own pool, or where nothing went on there, anywhere.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kubectl_build.progress.state import StepKey
 from kubectl_build.report.facts import StepFacts
 
 _SLACK = 0.05
 """Seconds by which a daemon's times of two steps may overlap."""
+_PAUSE = 0.5
+"""Seconds for which a pool did nothing, so that it waited for something else."""
+
+
+class _Ended:
+    """Steps that have ended, by when."""
+
+    def __init__(self, steps: Sequence[StepFacts]) -> None:
+        self._steps = sorted(steps, key=_stop)
+        self._stops = [_stop(step) for step in self._steps]
+
+    def before(self, step: StepFacts) -> StepFacts | None:
+        """The one that ended last before `step` began."""
+        for position in range(bisect_right(self._stops, step.start + _SLACK) - 1, -1, -1):
+            if self._steps[position].start < step.start:
+                return self._steps[position]
+        return None
 
 
 def critical_path(steps: Sequence[StepFacts]) -> tuple[StepKey, ...]:
-    """The keys of the steps, in the order in which they ran. Pools are independent: it is the path of the one that ended last."""
+    """The keys of the steps, in the order in which they ran."""
     ended = [step for step in steps if step.stop is not None]
     if not ended:
         return ()
-    last = max(ended, key=_stop)
-    own = sorted((step for step in ended if step.pool == last.pool), key=_stop)
-    stops = [_stop(step) for step in own]
-    by_key = {step.key: step for step in own}
-    path, seen, step = [last], {last.key}, last
-    while (before := _before(step, by_key, own, stops)) is not None and before.key not in seen:
-        path.append(before)
-        seen.add(before.key)
-        step = before
+    by_key = {step.key: step for step in ended}
+    everywhere = _Ended(ended)
+    pools = {pool: _Ended([step for step in ended if step.pool == pool]) for pool in {step.pool for step in ended}}
+
+    def before(step: StepFacts) -> StepFacts | None:
+        limit = step.start + _SLACK
+        inputs = [by_key[key] for key in step.inputs if key in by_key]
+        inputs = [found for found in inputs if _stop(found) <= limit and found.start < step.start]
+        if inputs:
+            return max(inputs, key=_stop)
+        own = pools[step.pool].before(step)
+        return own if own is not None and step.start - _stop(own) < _PAUSE else everywhere.before(step)
+
+    path = [max(ended, key=_stop)]
+    while (step := before(path[-1])) is not None:  # each began before the one that it stands before, so this ends
+        path.append(step)
     return tuple(step.key for step in reversed(path))
-
-
-def _before(step: StepFacts, by_key: Mapping[StepKey, StepFacts], own: Sequence[StepFacts], stops: Sequence[float]) -> StepFacts | None:
-    limit = step.start + _SLACK
-    inputs = [by_key[key] for key in step.inputs if key in by_key and _stop(by_key[key]) <= limit and by_key[key].start < step.start]
-    if inputs:
-        return max(inputs, key=_stop)
-    for position in range(bisect_right(stops, limit) - 1, -1, -1):
-        if own[position].key != step.key and own[position].start < step.start:
-            return own[position]
-    return None
 
 
 def _stop(step: StepFacts) -> float:

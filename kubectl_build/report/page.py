@@ -26,6 +26,9 @@ from kubectl_build.report.facts import BuildFacts, Heading, PlatformFacts
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
+_SMALL = 1000
+"""Bytes below which what was sent is of no interest: a .dockerignore that is not there has two."""
+
 
 def render_page(heading: Heading, facts: BuildFacts) -> bytes:
     """The page in UTF-8."""
@@ -155,6 +158,8 @@ def _transfers(facts: BuildFacts) -> str:
     names = {pool.label: pool.pool for pool in facts.pools}
     rows = []
     for transfer in facts.transfers:
+        if transfer.size < _SMALL and transfer.what != "context":
+            continue
         rate = f"{format_bytes(int(transfer.size / transfer.seconds))}/s" if transfer.seconds > 0.001 else "&ndash;"
         cells = "".join(f'<td class="number">{text}</td>' for text in (format_bytes(transfer.size), seconds_text(transfer.seconds), rate))
         rows.append(f'<tr><td class="step">{_text(transfer.what)}</td><td>{_text(names[transfer.pool])}</td>{cells}</tr>')

@@ -109,13 +109,13 @@ def test_collect_transfer_of_nothing_is_none() -> None:
     assert collector.facts().transfers == ()
 
 
-def test_collect_own_work_of_the_command_comes_first_and_is_no_part_of_the_critical_path() -> None:
+def test_collect_own_work_of_the_command_comes_first_and_is_a_part_of_the_critical_path() -> None:
     collector = Collector(live=False)
     collector.event(ran("a", "[1/1] RUN a", 30, 31), T0)
     for name, began, ended in (("builder", 0, 30), ("connect", 30, 30.01), ("solve", 30, 31), ("index", 31, 40)):
         collector.event(Phase(name=name, began=at(began), ended=at(ended), pool="amd64" if name == "index" else ""), T0)
     facts = collector.facts()
     assert [step.name for step in facts.steps] == ["find the builder", "[1/1] RUN a", "write the index through amd64"]
-    assert [pool.pool for pool in facts.pools] == ["this command", "planning"]
-    assert facts.critical == (("", "a"),)
+    assert [pool.pool for pool in facts.pools] == ["this command", "all pools"]
+    assert [key[1] for key in facts.critical] == ["0", "a", "3"]
     assert facts.ended - facts.began == 40

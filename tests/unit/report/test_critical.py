@@ -38,6 +38,12 @@ def test_critical_path_of_several_pools_is_that_of_the_last_one() -> None:
     assert names(step("a", 0, 9, pool="amd64"), step("b", 0, 10, pool="arm64")) == "b"
 
 
+def test_critical_path_goes_to_another_pool_where_its_own_did_nothing() -> None:
+    planning = step("plan", 0, 1)
+    slow, quick = step("slow", 1, 9, pool="amd64"), step("quick", 1, 2, pool="arm64")
+    assert names(planning, slow, quick, step("index", 9, 10)) == "plan slow index"
+
+
 def test_critical_path_leaves_out_what_never_ended() -> None:
     assert names(step("a", 0, 1), step("b", 1, None, "a")) == "a"
 
