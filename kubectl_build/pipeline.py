@@ -264,7 +264,8 @@ class _Work:
 
         work = replace(self, request=pool_request(self.request))
         began = time.time()
-        await self.pools.ensure(plan.pools)
+        with timed(self.emit, "pods"):
+            await self.pools.ensure(plan.pools)
         read = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
         async with joined_files(self.request.exported, plan.pools, read=read.values()) as files:
             with ungrouped():

@@ -21,6 +21,7 @@ _NOTICED = 0.1
 _OWN_WORK = {
     "credentials": "load registry logins",
     "builder": "find the builder",
+    "pods": "start the pods of all pools",
     "connect": "start or find a pod, and connect:",
     "index": "write the index through",
 }
