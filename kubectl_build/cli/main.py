@@ -57,7 +57,9 @@ def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
         return exit_.exit_code
     except typer.Abort:
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        if not _is_broken_pipe(error):
+            raise
         _discard_stdout()  # whoever read our output is gone: nothing to tell
         return 141
     except Exception as error:
@@ -80,6 +82,11 @@ def _occupy_closed_streams() -> None:
             os.open(os.devnull, os.O_RDONLY)  # the lowest free number; an output to it is refused by the system
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    """Whether `error` is one, also as the exit that typer makes of it while a command prints."""
+    return isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError)
 
 
 def _discard_stdout() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -78,6 +79,17 @@ def test_stdout_that_is_full_is_told_without_a_traceback() -> None:
         run = subprocess.run([sys.executable, "-c", _MAIN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
 
     assert (run.returncode, run.stderr) == (2, "error: stdout cannot be written: no space left on device\n")
+
+
+def test_stdout_that_nobody_reads_any_more_is_left_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        run = subprocess.run([sys.executable, "-c", _MAIN, "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30)
+    finally:
+        os.close(writing)
+
+    assert (run.returncode, run.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
