@@ -18,6 +18,7 @@ from tests.cluster.processes import Process
 _PATH = f"/api/v1/nodes/{SPARE.name}"
 _DAEMONS = f"{SPARE.cgroup}-daemons"
 _HINT = f"the logs are in {STATE.logs}"
+_NOT_READY = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 _TOOLS = tuple(sorted({*nodes.TOOLS, *images.TOOLS}))
 
 
@@ -39,9 +40,11 @@ class Spare:
         processes.start(process, STATE.logs)
 
     def ready(self) -> bool:
-        """Whether the cluster takes the node for one that works."""
-        found = Api(STATE.pki).get(_PATH) or {"status": {}}
-        return any(item["type"] == "Ready" and item["status"] == "True" for item in found["status"].get("conditions", ()))
+        """Whether the cluster takes the node for one that works: the taint of one that does not goes a moment after the condition comes."""
+        found = Api(STATE.pki).get(_PATH) or {"status": {}, "spec": {}}
+        taints = {taint["key"] for taint in found["spec"].get("taints", ())}
+        conditions = {item["type"]: item["status"] for item in found["status"].get("conditions", ())}
+        return conditions.get("Ready") == "True" and not taints & _NOT_READY
 
 
 @contextmanager
