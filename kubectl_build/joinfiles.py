@@ -74,7 +74,8 @@ class JoinedFiles:
         found: dict[int, ExportTarget] = {}
         for number, output in enumerate(self._outputs):
             if number in self._folders:
-                found[number] = FileTarget(self._part(number, pool))
+                shown = f'the parts of output "{output.dest}" in "{self._folders[number].parent}"'
+                found[number] = FileTarget(self._part(number, pool), shown=shown)
             elif output.type is OutputType.LOCAL and output.dest is not None:
                 seen = self._seen.setdefault(number, set()) if output.mirrors else None
                 found[number] = DirTarget(output.dest, mirror=output.mirrors, seen=seen, ready=partial(self._built, pool))

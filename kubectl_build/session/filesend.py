@@ -31,10 +31,11 @@ class FileTarget:
     """A file for the exporter's bytes, or an open file descriptor, which stays the caller's.
 
     A file appears whole or not at all: it is written beside its place and then renamed, and directories that are missing are made. A pipe
-    or device that exists is written to.
+    or device that exists is written to. `shown` is what errors call it, where `dest` is a name that the user did not give.
     """
 
     dest: str | Path | int
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +74,15 @@ class FileSend:
         values = stream.metadata.get(_EXPORTER_ID, ())
         number = int(values[0]) if values and values[0].isdecimal() and len(values[0]) < 10 else 0
         match self._targets.get(number):
-            case FileTarget(dest):
+            case FileTarget() as file:
                 if number in self.completed:
                     # For oci and docker the daemon takes this for success. Nothing may follow what is in a pipe already.
                     raise RpcError(ALREADY_EXISTS, f"the output of exporter {number} has already been received")
-                self.irrevocable |= isinstance(dest, int)
+                self.irrevocable |= isinstance(file.dest, int)
                 self.metadata[number] = {
                     name.removeprefix(_METADATA): ",".join(said) for name, said in stream.metadata.items() if name.startswith(_METADATA)
                 }
-                await _receive_file(stream, dest)
+                await _receive_file(stream, file)
             case DirTarget() as target:
                 if target.mirror and "1" not in stream.metadata.get(_WHOLE, ()):
                     raise UsageError(
@@ -94,8 +95,8 @@ class FileSend:
         self.completed.add(number)
 
 
-async def _receive_file(stream: ServerStream, dest: str | Path | int) -> None:
-    output = OutputFile(dest)
+async def _receive_file(stream: ServerStream, file: FileTarget) -> None:
+    output = OutputFile(file.dest, shown=file.shown)
     try:
         await drive(output.open())
         while messages := await stream.receive():

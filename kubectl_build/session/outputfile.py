@@ -30,9 +30,10 @@ class OutputFile:
     written to. `close` removes what was not committed, and may be called at any time. An OSError becomes a UsageError that names the file.
     """
 
-    def __init__(self, dest: str | Path | int) -> None:
-        """Nothing is done before `open`."""
+    def __init__(self, dest: str | Path | int, *, shown: str = "") -> None:
+        """Nothing is done before `open`. `shown` is what errors call it, where `dest` is a name that the user did not give."""
         self._dest = dest
+        self._shown = shown or ("output stdout" if dest == 1 else f'output "{dest}"')
         self._temporary = ""
         self._descriptor = -1
         self._poll: select.poll | None = None
@@ -96,8 +97,7 @@ class OutputFile:
             self._temporary = ""
 
     def _failed(self, exc: OSError) -> UsageError:
-        where = "stdout" if self._dest == 1 else f'"{self._dest}"'
-        return UsageError(f"output {where} cannot be written: {(exc.strerror or 'unknown error').lower()}")
+        return UsageError(f"{self._shown} cannot be written: {(exc.strerror or 'unknown error').lower()}")
 
 
 def _opened_special(path: str | Path) -> Generator[None, None, int]:

@@ -292,6 +292,9 @@ async def test_share_of_an_output_in_the_context_is_put_elsewhere(tmp_path: Path
     places = [Path(target.dest) for target in targets.values() if isinstance(target, FileTarget) and not isinstance(target.dest, int)]
     assert [place.is_relative_to(tmp_path / "context") for place in places] == [False] * 3
     assert places[2].parent.parent == tmp_path
+    last = targets[2]
+    assert isinstance(last, FileTarget)
+    assert last.shown == f'the parts of output "{tmp_path / "context2.tar"}" in "{tmp_path}"'
     assert not (tmp_path / "context" / "new").exists()
 
 

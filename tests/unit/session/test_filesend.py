@@ -158,6 +158,16 @@ async def test_file_that_is_a_directory_is_a_usage_error(tmp_path: Path) -> None
     assert "is a directory" in session.failure.message
 
 
+async def test_file_with_a_private_name_is_called_in_errors_as_it_is_shown(tmp_path: Path) -> None:
+    session, _ = _session(FileTarget(tmp_path, shown='the parts of output "image.tar" in "/tmp"'))
+
+    async with served(session) as peer:
+        await peer.finished(await peer.call(_METHOD, _bytes(b"x"), headers=_HEADERS))
+
+    assert isinstance(session.failure, UsageError)
+    assert session.failure.message == 'the parts of output "image.tar" in "/tmp" cannot be written: is a directory'
+
+
 async def test_file_below_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "no").touch()
     session, _ = _session(FileTarget(tmp_path / "no" / "out.tar"))
