@@ -55,6 +55,7 @@ class Deadlines:
     agent: float = _limit(120, "an ssh agent answers: a person may have to agree")
     program: float = _limit(10, "a program on this machine (git, ssh-add, ssh-agent) ends")
     lock: float = _limit(30, "another program lets go of a layout directory")
+    completion: float = _limit(0.25, "the cluster names what a shell may complete; without that the shell gets what is known here")
 
 
 def deadlines() -> Deadlines:
