@@ -14,7 +14,7 @@ from typing import Final
 
 from kubectl_build.errors import KubectlBuildError, ProtocolError, UsageError
 from kubectl_build.layout.index import find_entry, put_entry, read_index, tag_name
-from kubectl_build.layout.store import LayoutStore
+from kubectl_build.layout.store import LayoutStore, check_place
 from kubectl_build.model.digest import (
     MEDIA_TYPE_DOCKER_LIST,
     MEDIA_TYPE_DOCKER_MANIFEST,
@@ -47,7 +47,7 @@ class LocalCaches:
 
 
 def open_local_caches(imports: Sequence[CacheEntry], exports: Sequence[CacheEntry]) -> LocalCaches:
-    """Find the digests that the local `imports` stand for, and make the directories of the local `exports`.
+    """Find the digests that the local `imports` stand for, and see that the directories of the local `exports` can be made.
 
     A directory, tag or blob that is missing leaves an import out, as in a first build. Raises UsageError for an entry without its directory
     and for a directory that cannot be made.
@@ -149,7 +149,7 @@ def _exportable(exports: Sequence[CacheEntry], stores: dict[str, LayoutStore]) -
             continue
         path = _directory(entry, "dest")
         try:
-            Path(path).mkdir(parents=True, exist_ok=True)
+            check_place(Path(path))
         except OSError as exc:
             raise UsageError(f'local cache "{path}" cannot be made: {(exc.strerror or "unknown error").lower()}') from exc
         _true(entry, "reset")

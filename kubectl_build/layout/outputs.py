@@ -10,13 +10,13 @@ from pathlib import Path
 
 from kubectl_build.errors import UsageError
 from kubectl_build.layout.index import image_name, put_entry, tag_name
-from kubectl_build.layout.store import LayoutStore, unwritable
+from kubectl_build.layout.store import LayoutStore, check_place, unwritable
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.request import Output
 
 
 def layout_output(outputs: Sequence[Output]) -> LayoutStore | None:
-    """Make the directory of the one output that is a layout; None without such an output.
+    """The directory of the one output that is a layout, which need not be there yet; None without such an output.
 
     Raises UsageError for a second one, since BuildKit does not say which of them it writes to, and for a directory that cannot be made.
     """
@@ -31,7 +31,7 @@ def layout_output(outputs: Sequence[Output]) -> LayoutStore | None:
         raise UsageError("an output with tar=false needs dest=DIRECTORY")
     path = Path(str(paths[0]))
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        check_place(path)
     except OSError as exc:
         raise unwritable(path, exc) from exc
     return LayoutStore(path)

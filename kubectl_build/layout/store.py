@@ -7,6 +7,7 @@ Several threads and processes may write to one directory, also the same blob. Ev
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -186,6 +187,17 @@ class BlobWriter:
         self._part.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others are still writing
             self._part.parent.rmdir()
+
+
+def check_place(path: Path) -> None:
+    """See that a directory is at `path` or could be made there. Makes none, so that a build that fails leaves none. Raises OSError."""
+    wanted = place = os.path.realpath(path)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
+    if place != wanted and not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
 
 
 def unreadable(path: Path, exc: OSError) -> UsageError:

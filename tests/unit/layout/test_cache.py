@@ -71,14 +71,14 @@ def test_import_of_what_is_not_there_is_skipped_in_words(tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path)) == ["gone"]
 
 
-def test_export_makes_its_directory_and_may_be_where_the_import_is(tmp_path: Path) -> None:
+def test_export_makes_nothing_yet_and_may_be_where_the_import_is(tmp_path: Path) -> None:
     put_entry(tmp_path / "c", descriptor(put_blob(tmp_path / "c", b"x")), [tag_name("latest")])
 
     found = open_local_caches([local(src=tmp_path / "c")], [REGISTRY, local(dest=tmp_path / "c"), local(dest=tmp_path / "a" / "new")])
 
     assert [entry.type for entry in found.exports] == ["registry", "local", "local"]
     assert not any(store.read_only for store in found.stores.values())
-    assert (tmp_path / "a" / "new").is_dir()
+    assert not (tmp_path / "a").exists(), "a build that fails would leave it"
 
 
 def test_path_that_no_header_can_hold_gets_a_name_that_it_can(tmp_path: Path) -> None:
@@ -105,6 +105,14 @@ def test_local_cache_without_a_directory_is_refused(
 
     with pytest.raises(UsageError, match=message):
         open_local_caches(imports, exports)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_local_cache_that_may_not_be_made_is_refused_before_the_build(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(UsageError, match="cannot be made: permission denied"):
+        open_local_caches([], [local(dest=tmp_path / "a" / "b")])
 
 
 def test_response_is_recorded_under_the_tag_where_the_blob_is(tmp_path: Path) -> None:
