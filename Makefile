@@ -9,7 +9,7 @@ SEVERAL := -n 3 --dist loadfile
 # Commands run by the hundred start a quarter faster from compiled modules, whatever the caller's environment says of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup proto lint unit integration e2e test faults soak parity bench cluster cluster-down demo manifests
+.PHONY: help setup proto docs lint unit integration e2e test faults soak parity bench cluster cluster-down demo manifests
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,6 +27,9 @@ proto: setup ## generate the modules of kubectl_build/proto
 
 manifests: setup ## write manifests/ anew from the renderer
 	$(BIN)/python -m tests.unit.builder.golden
+
+docs: setup ## write docs/cli.md anew from the commands' own help
+	$(BIN)/python -m tests.unit.docs.reference
 
 lint: setup ## ruff, mypy --strict, the layers
 	$(BIN)/ruff check .
