@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import ExecStream, open_exec
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import DialError
+from kubectl_build.errors import DialError, Invalid
 from kubectl_build.model.stream import ByteStream, Dialer
+
+_NAME_CONTAINER = "the daemon's own container is named like this: kube-pod://POD?container=NAME"
+_NO_PROGRAM = "executable file not found"
+"""How every runtime says it: the words are those of Go's os/exec."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +33,36 @@ def daemon_dialer(client: KubeClient, pod: PodAddress) -> Dialer:
     """
 
     async def dial() -> ByteStream:
-        stream = await _exec(client, pod, ["buildctl", "dial-stdio"])
+        try:
+            stream = await _exec(client, pod, ["buildctl", "dial-stdio"])
+        except DialError as error:
+            if isinstance(error.__cause__, Invalid):  # there is no such container, or none was named of several
+                error.hint = _NAME_CONTAINER
+            raise
         try:
             async with asyncio.timeout(deadlines().answer):
                 await stream.started()
         except TimeoutError as exc:
             await stream.aclose()
             raise DialError(f'the daemon in pod "{pod.name}" did not answer within {deadlines().answer:g} s') from exc
+        except DialError as exc:
+            await stream.aclose()
+            if stream.status is not None and _NO_PROGRAM in stream.status.message:
+                raise _no_buildctl(pod) from exc
+            raise
         except BaseException:
             await stream.aclose()
             raise
         return stream
 
     return dial
+
+
+def _no_buildctl(pod: PodAddress) -> DialError:
+    container = f'container "{pod.container}"' if pod.container else "the container"
+    error = DialError(f'{container} of pod "{pod.name}" has no buildctl, which connects to its daemon', hint=_NAME_CONTAINER)
+    error.transient = False
+    return error
 
 
 def tcp_dialer(client: KubeClient, pod: PodAddress, host: str, port: int) -> Dialer:

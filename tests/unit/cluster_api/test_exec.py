@@ -229,6 +229,28 @@ async def test_daemon_dialer_without_a_daemon_gives_its_words() -> None:
             await daemon_dialer(client, PodAddress(namespace="default", name="p"))()
 
 
+async def test_daemon_dialer_to_a_container_without_buildctl_tells_how_to_name_another() -> None:
+    async def handler(call: ExecCall) -> int:
+        raise Refusal('OCI runtime exec failed: exec: "buildctl": executable file not found in $PATH: unknown')
+
+    async with _cluster(handler) as (_, client):
+        with pytest.raises(DialError) as caught:
+            await daemon_dialer(client, PodAddress(namespace="default", name="p", container="proxy"))()
+
+    assert caught.value.message == 'container "proxy" of pod "p" has no buildctl, which connects to its daemon'
+    assert caught.value.hint == "the daemon's own container is named like this: kube-pod://POD?container=NAME"
+    assert not caught.value.transient
+
+
+async def test_daemon_dialer_to_one_of_several_containers_tells_how_to_name_it() -> None:
+    async with _cluster(cat) as (api, client):
+        api.fail("GET", "/exec", 400, reason="BadRequest", message="a container name must be specified for pod p, choose one of: [a b]")
+        with pytest.raises(DialError, match=r"choose one of: \[a b\]") as caught:
+            await daemon_dialer(client, PodAddress(namespace="default", name="p", container=""))()
+
+    assert caught.value.hint == "the daemon's own container is named like this: kube-pod://POD?container=NAME"
+
+
 async def test_daemon_dialer_cancelled_while_it_waits_closes_the_exec() -> None:
     gone = asyncio.Event()
 
