@@ -47,6 +47,7 @@ _DISK_FULL = re.compile(r"no space left on device", re.IGNORECASE)
 """ENOSPC as Go and C say it."""
 
 _REFUSED_ENTITLEMENT = re.compile(r"granting entitlement (\S+) is not allowed by build daemon configuration")
+_NO_AGENT = re.compile(r'no SSH key "([^"]+)" forwarded from the client|unset ssh forward key (\S+)')
 _UNSUPPORTED_REQUEST = re.compile(r"unsupported request (frontend\.[a-z.]+)")
 """What frontends say that have no typed errors (moby/buildkit v0.8)."""
 
@@ -140,10 +141,12 @@ def _hint(said: str) -> str | None:
         return (
             "if it is the builder's own disk: kubectl buildkit prune --all frees its cache, and create NAME --cache ...,size= gives it more"
         )
-    refused = _REFUSED_ENTITLEMENT.search(said)
-    if refused is None:
-        return None
-    return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}"
+    if refused := _REFUSED_ENTITLEMENT.search(said):
+        return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}"
+    if wanted := _NO_AGENT.search(said):
+        id = wanted.group(1) or wanted.group(2)
+        return f"add --ssh {id} for the agent of SSH_AUTH_SOCK, or --ssh {id}=FILE for a key"
+    return None
 
 
 def _is_registry_failure(step: str, message: str, *, ran: bool) -> bool:

@@ -68,6 +68,16 @@ def test_full_disk_is_told_with_what_gives_it_room(message: str, output: bytes) 
     assert "kubectl buildkit prune --all" in (error.hint or "")
 
 
+@pytest.mark.parametrize(
+    "message", ['failed to load cache key: no SSH key "deploy" forwarded from the client', "unset ssh forward key deploy"]
+)
+def test_agent_that_a_build_wants_and_does_not_get_is_told_with_its_flag(message: str) -> None:
+    error = solve_error(failure(message), log_of("[internal] load git source git@example.invalid:a/b.git", b""))
+
+    assert isinstance(error, SolveError)
+    assert error.hint == "add --ssh deploy for the agent of SSH_AUTH_SOCK, or --ssh deploy=FILE for a key"
+
+
 def test_push_that_fails_for_the_builders_full_disk_says_what_gives_it_room() -> None:
     text = "failed to copy: write /var/lib/buildkit/content/ingest/1/data: no space left on device"
     error = solve_error(failure(text), log_of("exporting to image", b""))
