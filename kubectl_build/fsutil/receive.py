@@ -50,7 +50,12 @@ class Receiver:
         self._directories: list[Stat] = []
 
     def open(self) -> None:
-        """Make the target directory if it is missing. Raises UsageError."""
+        """Make the target directory if it is missing. Raises UsageError, also where files cannot be made below an open directory."""
+        if os.open not in os.supports_dir_fd:
+            raise UsageError(
+                f'output "{self._target}" cannot be written: this system has no safe way to write a directory that others send',
+                hint="use -o type=tar,dest=FILE, and unpack it",
+            )
         try:
             os.makedirs(self._target, mode=0o700, exist_ok=True)  # as BuildKit's own client: the listing says nothing of it
             self._root = os.open(self._target, _DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))

@@ -133,12 +133,19 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
 def read_range(descriptor: int, offset: int, size: int) -> Iterator[bytes]:
     """`size` bytes of an open file from `offset` on, in pieces. Raises ProtocolError when there are fewer, OSError."""
     while size:
-        chunk = os.pread(descriptor, min(size, CHUNK), offset)
+        chunk = _read_at(descriptor, min(size, CHUNK), offset)
         if not chunk:
             raise ProtocolError("the builder sent an archive that is cut short")
         yield chunk
         offset += len(chunk)
         size -= len(chunk)
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; nobody else reads at the same time
+    return os.read(descriptor, size)
 
 
 def _header(name: str, size: int, mode: int, kind: bytes = tarfile.REGTYPE) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from typing import Final
 
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
+from kubectl_build.layout.filelock import try_lock
 from kubectl_build.layout.store import unreadable, unwritable
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX
 from kubectl_build.model.gojson import marshal, ordered_descriptor
@@ -157,14 +157,15 @@ def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     finally:
         if descriptor >= 0:
             if exclusive:
-                lock.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows removes no file that is open: the next who writes finds it there
+                    lock.unlink(missing_ok=True)
             os.close(descriptor)
 
 
 def _try_lock(lock: Path, *, exclusive: bool) -> int | None:
     """The descriptor of the locked file, None when somebody else has it, -1 where a reader can have none."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | (os.O_CREAT if exclusive else 0) | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(lock, os.O_RDWR | (os.O_CREAT if exclusive else 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
     except FileNotFoundError:
         if exclusive:
             raise
@@ -174,11 +175,10 @@ def _try_lock(lock: Path, *, exclusive: bool) -> int | None:
             raise
         return -1
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+        if try_lock(descriptor, exclusive=exclusive) and os.path.samestat(os.fstat(descriptor), os.stat(lock)):
             return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass  # held, or removed by whoever held it
+    except FileNotFoundError:
+        pass  # removed by whoever held it
     except BaseException:
         os.close(descriptor)
         raise

@@ -171,7 +171,9 @@ class BlobWriter:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
-            os.fchmod(self._file.fileno(), stat.S_IMODE(os.fstat(self._file.fileno()).st_mode) & 0o444)
+            mode = stat.S_IMODE(os.fstat(self._file.fileno()).st_mode)
+            self._file.close()  # Windows renames no file that is open
+            os.chmod(self._part, mode & 0o444)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self._part, target)
         except OSError as exc:

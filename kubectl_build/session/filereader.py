@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import operator
 import os
 from array import array
 from collections import deque
@@ -19,7 +21,9 @@ CHUNK: Final = 256 << 10
 """File bytes in one packet. The daemon takes messages of up to 16 MiB."""
 
 _BATCH: Final = 512 << 10
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_OF_SOME_SYSTEMS: Final = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+"""Without the last one Windows would change the ends of lines."""
+_FLAGS: Final = functools.reduce(operator.or_, (getattr(os, name, 0) for name in _OF_SOME_SYSTEMS), os.O_RDONLY)
 _NOT_A_FILE: Final = -1
 
 

@@ -21,6 +21,7 @@ from kubectl_build.errors import UsageError
 
 _PATIENCE: Final = 0.1
 """Seconds that a pipe is waited for at a time: how long a cancellation may take."""
+_OWN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class OutputFile:
@@ -50,7 +51,7 @@ class OutputFile:
             mode = os.fstat(self._descriptor).st_mode
         except OSError as exc:
             raise self._failed(exc) from exc
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(mode) and hasattr(select, "poll"):  # on Windows a pipe that takes nothing is waited for
             self._poll = select.poll()
             self._poll.register(self._descriptor, select.POLLOUT)
 
@@ -58,7 +59,7 @@ class OutputFile:
         directory, name = os.path.split(path)
         os.makedirs(directory, mode=0o755, exist_ok=True)
         temporary = os.path.join(directory, f".{name[:200]}.{secrets.token_hex(4)}.part")
-        self._descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OWN, 0o666)
         self._temporary = temporary
 
     def write(self, pieces: Iterable[bytes]) -> Generator[None, None, None]:
@@ -82,6 +83,8 @@ class OutputFile:
         """Put the file in its place. Raises UsageError."""
         if self._temporary and not isinstance(self._dest, int):
             try:
+                descriptor, self._descriptor = self._descriptor, -1
+                os.close(descriptor)  # Windows renames no file that is open
                 os.replace(self._temporary, os.path.realpath(self._dest))
             except OSError as exc:
                 raise self._failed(exc) from exc
@@ -105,7 +108,7 @@ def _opened_special(path: str | Path) -> Generator[None, None, int]:
     while True:
         try:
             # Without O_NONBLOCK the system would wait for a pipe's reader, and nobody could stop it.
-            return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            return os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | _OWN)
         except OSError as exc:
             if exc.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
                 raise

@@ -114,7 +114,7 @@ async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> s
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        if family != socket.AF_UNIX:
+        if not isinstance(address, str):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(deadlines().connect):
             await asyncio.get_running_loop().sock_connect(sock, address)
