@@ -1,0 +1,59 @@
+"""The documentation is true where that can be seen without running anything: links, headings, flags, the generated reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.docs.pages import DOCS, ROOT, anchors, blocks, headings, links, pages
+from tests.unit.docs.reference import PAGE, reference
+from tests.unit.docs.sentences import is_said
+
+LOCAL_PATH = ("README.md", "docs/guides/first-build.md", "docs/guides/multi-arch.md", "docs/guides/caching.md", "docs/guides/rootless.md")
+"""Pages all of whose commands are run, or say why not."""
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    dead = []
+    for link in links(page):
+        target, _, fragment = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        found = file.exists() and (not fragment or file.suffix != ".md" or fragment in anchors(file))
+        dead += [] if found else [link]
+
+    assert dead == []
+
+
+def test_index_names_every_page() -> None:
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in links(DOCS / "README.md")}
+    own = {page for page in pages() if page.parent != DOCS / "decisions" and page not in (DOCS / "README.md", ROOT / "README.md")}
+
+    assert {_name(page) for page in own - linked} == set()
+
+
+@pytest.mark.parametrize("name", LOCAL_PATH)
+def test_commands_of_the_local_path_are_run_or_say_why_not(name: str) -> None:
+    silent = [str(block) for block in blocks(ROOT / name) if block.language == "sh" and not block.comment.startswith(("run", "not run"))]
+
+    assert silent == []
+
+
+def test_troubleshooting_has_only_sentences_that_the_program_says() -> None:
+    page = DOCS / "troubleshooting.md"
+    unsaid = [
+        heading for heading in headings(page) if f"### {heading}" in page.read_text(encoding="utf-8").splitlines() and not is_said(heading)
+    ]
+
+    assert unsaid == []
+
+
+def test_reference_of_commands_is_what_they_say_of_themselves() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run: make docs"
