@@ -1,14 +1,17 @@
 """Secrets of the build for the daemon: moby.buildkit.secrets.v1.Secrets, by the ids of --secret.
 
-A value is read when the daemon asks for it, handed over, and kept nowhere. Only a pipe, which can be read but once, is remembered.
+A value is read when the daemon asks for it, handed over, and kept nowhere. Only that of a pipe or device, which can be read but
+once, is remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +21,13 @@ from kubectl_build.model.inputs import Secret
 from kubectl_build.proto.secrets_pb2 import GetSecretRequest, GetSecretResponse
 from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError, frame
 from kubectl_build.session.stream import ServerStream
-from kubectl_build.session.threads import in_thread
+from kubectl_build.session.threads import drive, in_thread
 
 MAX_SECRET: Final = 500 * 1024
 """Bytes that a secret may have (BuildKit, session/secrets/secretsprovider)."""
+
+_PATIENCE: Final = 0.1
+"""Seconds that a pipe is waited for at a time: how long a cancellation may take."""
 
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -46,7 +52,7 @@ class Secrets:
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
         self._secrets = {secret.id: secret for secret in secrets}
-        self._pipes: dict[str, bytes] = {}
+        self._read: dict[str, bytes] = {}
         self._reading = asyncio.Lock()
         self.methods: Mapping[str, Handler] = {"/moby.buildkit.secrets.v1.Secrets/GetSecret": self._get_secret}
 
@@ -61,13 +67,13 @@ class Secrets:
     async def _value(self, secret: Secret) -> bytes:
         if secret.env is not None or secret.file is None:
             value = os.fsencode(os.environ.get(secret.env or secret.id, ""))
-        elif not await in_thread(_is_pipe, secret.file):
+        elif not await in_thread(_may_wait, secret.file):
             value = await in_thread(_read_file, secret.id, secret.file)
         else:
             async with self._reading:
-                if secret.id not in self._pipes:
-                    self._pipes[secret.id] = await _read_pipe(secret.id, secret.file)
-            value = self._pipes[secret.id]
+                if secret.id not in self._read:
+                    self._read[secret.id] = await _read_once(secret.id, secret.file)
+            value = self._read[secret.id]
         _check_size(secret.id, len(value))
         return value
 
@@ -89,9 +95,9 @@ def _check_file(id: str, path: Path) -> None:
         raise _unreadable(id, path, exc) from exc
 
 
-def _is_pipe(path: Path) -> bool:
-    """Whether `path` is a pipe, such as a shell's <(command). A path that is not there is none; reading it will tell."""
-    return path.is_fifo()
+def _may_wait(path: Path) -> bool:
+    """Whether `path` is a pipe, such as a shell's <(command), or a device. A path that is not there is neither; reading it will tell."""
+    return hasattr(select, "poll") and os.path.exists(path) and not os.path.isfile(path)
 
 
 def _read_file(id: str, path: Path) -> bytes:
@@ -102,24 +108,35 @@ def _read_file(id: str, path: Path) -> bytes:
         raise _unreadable(id, path, exc) from exc
 
 
-async def _read_pipe(id: str, path: Path) -> bytes:
-    """Read a pipe to its end without a thread that waits for a writer who may never come."""
-    reader = asyncio.StreamReader(limit=MAX_SECRET)
-    try:
-        pipe = os.fdopen(os.open(path, _FLAGS), "rb", buffering=0)
-    except OSError as exc:
-        raise _unreadable(id, path, exc) from exc
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+async def _read_once(id: str, path: Path) -> bytes:
+    """Read a pipe or device to its end, for which a writer has to come. Raises UsageError after a while."""
     value = bytearray()
     try:
         async with asyncio.timeout(deadlines().helper):
-            while len(value) <= MAX_SECRET and (data := await reader.read(MAX_SECRET)):
-                value += data
+            await drive(_read_into(value, path))
     except TimeoutError as exc:
-        raise UsageError(f'secret "{id}" cannot be read: the pipe "{path}" did not end within {deadlines().helper:g} s') from exc
-    finally:
-        transport.close()
+        raise UsageError(f'secret "{id}" cannot be read: "{path}" did not end within {deadlines().helper:g} s') from exc
+    except OSError as exc:
+        raise _unreadable(id, path, exc) from exc
     return bytes(value)
+
+
+def _read_into(value: bytearray, path: Path) -> Generator[None, None, None]:
+    """Append what `path` has, and yield while it has nothing. Stops beyond the size that a secret may have. Raises OSError."""
+    descriptor = os.open(path, _FLAGS)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while len(value) <= MAX_SECRET:
+            if poll.poll(_PATIENCE * 1000):
+                with suppress(BlockingIOError):
+                    data = os.read(descriptor, MAX_SECRET)
+                    if not data:
+                        return
+                    value += data
+            yield
+    finally:
+        os.close(descriptor)
 
 
 def _unreadable(id: str, path: Path, exc: OSError) -> UsageError:

@@ -101,6 +101,25 @@ async def test_secret_of_a_pipe_is_served_as_often_as_asked() -> None:
         os.close(reading)
 
 
+async def test_secret_of_a_device_that_never_waits_is_its_bytes() -> None:
+    assert (await _ask_once(Secret(id="s", file=Path(os.devnull))))[:2] == ((0, ""), b"")
+
+
+async def test_secret_of_a_terminal_at_which_nobody_types_is_the_sessions_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "helper=200ms")
+    near, far = os.openpty()
+    terminal = os.ttyname(far)
+    try:
+        status, data, session = await _ask_once(Secret(id="s", file=Path(terminal)))
+    finally:
+        os.close(near)
+        os.close(far)
+
+    assert (status[0], data) == (UNKNOWN, b"")
+    assert session.failure is not None
+    assert session.failure.message == f'secret "s" cannot be read: "{terminal}" did not end within 0.2 s'
+
+
 def test_check_secrets_of_what_can_be_read_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * MAX_SECRET)
     check_secrets([Secret(id="a", file=tmp_path / "file"), Secret(id="b", env="PATH"), Secret(id="c", file=Path(os.devnull))])
