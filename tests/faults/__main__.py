@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests import signals
 from tests.cluster import owner
 from tests.cluster.say import Trouble
 from tests.e2e import environment
@@ -69,6 +70,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signals.restore()
     try:
         sys.exit(main())
     except Trouble as trouble:

@@ -63,6 +63,8 @@ class Fault:
     files: Mapping[str, bytes] = field(default_factory=dict)
     push: bool = False
     until_told: bool = False
+    deadlines: str = ""
+    """KUBECTL_BUILD_DEADLINES of the clients, where a path is known to need longer ones."""
     leaves: bool = False
     class_sample: bool = False
     alone: bool = False
@@ -100,6 +102,8 @@ class Fault:
 
     def _strike(self, bench: Bench, clients: list[Client]) -> Seen:
         assert self.inject is not None
+        if self.deadlines:
+            bench = bench.with_environment(KUBECTL_BUILD_DEADLINES=self.deadlines)
         big = {"big": noise(20 * _MIB)} if self.strikes is Strikes.CONTEXT else {}
         tree = bench.step(self.sleep, {**self.files, **big})
         name = bench.name(re.sub(r"\W+", "-", self.name.lower()))

@@ -108,5 +108,13 @@ FAULTS = (
         leaves=True,
     ),
     Fault(name="200 ms delay", group="link", strikes=Strikes.BEFORE, inject=far(0.1)),
-    Fault(name="30 % packet loss", group="link", strikes=Strikes.BEFORE, inject=lossy, files={"data": bytes(100_000)}),
+    # Half of the packets that open a connection get no answer: of ten connections one takes longer than the usual 10 s.
+    Fault(
+        name="30 % packet loss",
+        group="link",
+        strikes=Strikes.BEFORE,
+        inject=lossy,
+        files={"data": bytes(100_000)},
+        deadlines="connect=60s,answer=60s",
+    ),
 )

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import signals
 from tests.cluster import owner
 from tests.cluster.say import Trouble
 from tests.e2e import environment
@@ -180,6 +181,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signals.restore()
     try:
         sys.exit(main())
     except Trouble as trouble:
