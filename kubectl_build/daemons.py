@@ -20,7 +20,9 @@ from kubectl_build.errors import ConnectionLost, KubectlBuildError, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.stream import Dialer
+from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress
 from kubectl_build.transport.bridge import bridge
+from kubectl_build.transport.dial import address_dialer
 from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
 
 
@@ -48,6 +50,18 @@ class Link:
 def address(pod: PodInfo) -> PodAddress:
     """Where the daemon of `pod` is reached."""
     return PodAddress(namespace=pod.namespace, name=pod.name, container=CONTAINER)
+
+
+def addressed(where: DaemonAddress, kube: KubeClient | None) -> tuple[Dialer, PodAddress | None]:
+    """The way to the daemon at an address, and its pod where it is in one; `kube` is the cluster of a kube-pod address.
+
+    Raises UsageError for certificate files that cannot be used.
+    """
+    if not isinstance(where, KubePodAddress):
+        return address_dialer(where), None
+    assert kube is not None, "an address of a pod comes with its cluster"
+    pod = PodAddress(namespace=where.namespace or kube.namespace, name=where.pod, container=where.container)
+    return daemon_dialer(kube, pod), pod
 
 
 @asynccontextmanager

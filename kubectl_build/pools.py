@@ -23,7 +23,7 @@ from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_archi
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import Link, dialed_link, guarded, has_command, loads, open_link, pod_use, registry_dial
+from kubectl_build.daemons import Link, addressed, dialed_link, guarded, has_command, loads, open_link, pod_use, registry_dial
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.held import held
@@ -31,9 +31,8 @@ from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform, native_architecture
 from kubectl_build.model.stream import Dialer
 from kubectl_build.plan import Candidates
-from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress
-from kubectl_build.transport.dial import address_dialer
-from kubectl_build.transport.pod import PodAddress, daemon_dialer
+from kubectl_build.transport.addresses import DaemonAddress
+from kubectl_build.transport.pod import PodAddress
 
 _USUAL_NODES = ("amd64", "arm64")
 """The architectures that are taken to be there where nodes may not be listed."""
@@ -282,13 +281,7 @@ class DaemonPools:
 
 async def find_daemon_pools(address: DaemonAddress, kube: KubeClient | None, *, emit: Sink) -> DaemonPools:
     """Ask the daemon at `address` what it is; `kube` is the cluster of a kube-pod address. Raises DialError, ClusterError."""
-    pod = None
-    if isinstance(address, KubePodAddress):
-        assert kube is not None, "an address of a pod comes with its cluster"
-        pod = PodAddress(namespace=address.namespace or kube.namespace, name=address.pod, container=address.container)
-        dial = daemon_dialer(kube, pod)
-    else:
-        dial = address_dialer(address)
+    dial, pod = addressed(address, kube)
 
     def link() -> AbstractAsyncContextManager[Link]:
         return dialed_link(dial, name=str(address), pod=pod)

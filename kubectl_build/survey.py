@@ -12,13 +12,11 @@ from typing import Generic, TypeVar
 from kubectl_build.builder.find import find_builder
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import Link, dialed_link, open_link
+from kubectl_build.daemons import Link, addressed, dialed_link, open_link
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, ConnectionLost, KubectlBuildError
 from kubectl_build.model.events import Sink
-from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
-from kubectl_build.transport.dial import address_dialer
-from kubectl_build.transport.pod import PodAddress, daemon_dialer
+from kubectl_build.transport.addresses import DaemonAddress, parse_address
 
 T = TypeVar("T")
 
@@ -113,11 +111,5 @@ async def _ready_link(kube: KubeClient, pod: PodInfo) -> AsyncIterator[Link]:
 
 
 def _addressed(address: DaemonAddress, kube: KubeClient | None) -> Member:
-    pod = None
-    if isinstance(address, KubePodAddress):
-        assert kube is not None, "an address of a pod comes with its cluster"
-        pod = PodAddress(namespace=address.namespace or kube.namespace, name=address.pod, container=address.container)
-        dial = daemon_dialer(kube, pod)
-    else:
-        dial = address_dialer(address)
+    dial, pod = addressed(address, kube)
     return Member(name=pod.name if pod else str(address), open=partial(dialed_link, dial, name=str(address), pod=pod))
