@@ -333,7 +333,7 @@ class _Work:
             refuse_windows(need)
             foreign = foreign_execs(need, link.pool, self.pools.candidates)
             if foreign and plan.mode(platform) is not Mode.QEMU:
-                changed = emulated(platform, foreign, link.pool, self.request.emulation)
+                changed = emulated(platform, foreign, link.pool, self.request.emulation, fixed=self.pools.candidates.fixed)
                 await self._require_emulators(link, platform, need)
                 self.emit(Note(text=f"{platform}: {changed.why}: these run under QEMU on {link.pool}", level="warning"))
 

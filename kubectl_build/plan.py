@@ -18,6 +18,10 @@ from kubectl_build.model.platform import Platform, native_architecture, runs_on
 from kubectl_build.model.request import Emulation
 
 
+_ADD_NODE = "add a node of that architecture"
+_ADD_POOL = "give the builder a pool for it (kubectl buildkit create NAME --platform ...)"
+
+
 class Mode(StrEnum):
     """How a platform is built."""
 
@@ -187,7 +191,7 @@ def _assign(
                 return Assignment(platform=platform, mode=Mode.NATIVE, pool=arch, why=f"its steps run on {arch}")
         if running:
             foreign = needs.execs  # each has a pool, but no pool has all
-    return emulated(platform, foreign, asked, emulation)
+    return emulated(platform, foreign, asked, emulation, fixed=candidates.fixed)
 
 
 def _running(foreign: Mapping[Platform, str], asked: str, candidates: Candidates) -> list[str]:
@@ -202,16 +206,17 @@ def foreign_execs(needs: Needs, pool: str, candidates: Candidates) -> dict[Platf
     return {p: command for p, command in needs.execs.items() if not runs_on(p, pool, arm32=candidates.arm32)}
 
 
-def emulated(platform: Platform, foreign: Mapping[Platform, str], pool: str, emulation: Emulation) -> Assignment:
+def emulated(platform: Platform, foreign: Mapping[Platform, str], pool: str, emulation: Emulation, *, fixed: bool) -> Assignment:
     """The QEMU assignment of a platform whose commands run on `foreign` platforms, which no pool runs all; UsageError where the user
-    forbids emulation."""
+    forbids emulation. With `fixed` pools a node of that architecture would not help, and may well be there."""
     names = " and ".join(str(p) for p in foreign)
-    alone = "no node does" if len(foreign) == 1 else "no node runs all of these"
+    nobody = "no pool of this builder" if fixed else "no node"
+    alone = f"{nobody} does" if len(foreign) == 1 else f"{nobody} runs all of these"
     if emulation is Emulation.NEVER:
         command = next((c for p, c in foreign.items() if native_architecture(p) != pool), "")
         raise UsageError(
             f"platform {platform} cannot be built without emulation: its steps run on {names}, and {alone} ({_cut(command)})",
-            hint="add a node of that architecture, cross-compile (FROM --platform=$BUILDPLATFORM), or allow --emulation=auto",
+            hint=f"{_ADD_POOL if fixed else _ADD_NODE}, cross-compile (FROM --platform=$BUILDPLATFORM), or allow --emulation=auto",
         )
     why = f"steps run on {names}, {alone}" if emulation is Emulation.AUTO else f"steps run on {names}, --emulation=always"
     return Assignment(platform=platform, mode=Mode.QEMU, pool=pool, why=why)

@@ -70,6 +70,17 @@ def test_plan_fixed_pools_emulate_what_a_node_could_run() -> None:
     assert modes({AMD64: runs(AMD64), ARM64: runs(ARM64)}, "amd64", fixed)["linux/arm64"] == "QEMU amd64"
 
 
+def test_plan_pool_that_a_fixed_builder_lacks_is_no_matter_of_nodes() -> None:
+    fixed = Candidates(existing=("amd64",), nodes={"amd64": 1, "arm64": 1}, fixed=True)
+
+    plan = make_plan((ARM64,), {ARM64: runs(ARM64)}, "amd64", fixed, Emulation.AUTO)
+
+    assert plan.assignments[0].why == "steps run on linux/arm64, no pool of this builder does"
+    with pytest.raises(UsageError, match="cannot be built without emulation") as caught:
+        make_plan((ARM64,), {ARM64: runs(ARM64)}, "amd64", fixed, Emulation.NEVER)
+    assert "kubectl buildkit create NAME --platform" in str(caught.value.hint)
+
+
 def test_plan_emulation_always_keeps_one_pool_and_cross_stays_cross() -> None:
     found = modes({AMD64: runs(AMD64), ARM64: runs(ARM64), PPC: runs(AMD64)}, "amd64", MIXED, Emulation.ALWAYS)
 
