@@ -17,7 +17,6 @@ from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, native_architecture, runs_on
 from kubectl_build.model.request import Emulation
 
-
 _ADD_NODE = "add a node of that architecture"
 _ADD_POOL = "give the builder a pool for it (kubectl buildkit create NAME --platform ...)"
 
