@@ -12,7 +12,9 @@ from tests.faults.bench import Bench
 from tests.faults.fault import Fault, Seen, Strikes, outcome, told
 
 _FILES = 12
-_SIZE = 1024 * 1024
+_SIZE = 4 * 1024 * 1024
+"""Bytes of each: sockets on the way take some 10 MiB before the client must stop."""
+
 _RATE = 2 * 1024 * 1024
 
 
@@ -40,7 +42,7 @@ def _scenario(change: Callable[[Path], object], words: tuple[str, ...], codes: t
 
 def _always_changing(bench: Bench) -> Seen:
     """Another program appends to a file all the time, as to a log within the context."""
-    tree = bench.tree("FROM scratch\nCOPY . /\n", {"log": os.urandom(_SIZE), "other": os.urandom(_SIZE)})
+    tree = bench.tree("FROM scratch\nCOPY . /\n", {"log": os.urandom(_RATE // 2), "other": os.urandom(_RATE // 2)})
     stop = threading.Event()
 
     def append() -> None:
