@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.find import require_builder
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link, addressed, dialed_link, open_link
@@ -52,12 +52,7 @@ async def find_members(name: str, kube: KubeClient | None, *, emit: Sink) -> tup
     if address is not None:
         return (_addressed(address, kube),)
     assert kube is not None, "a builder that has a name is in a cluster"
-    builder = await find_builder(kube, name, emit=emit)
-    if builder is None:
-        raise ClusterError(
-            f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces"
-        )
-    members = members_of(builder, kube)
+    members = members_of(await require_builder(kube, name, emit=emit), kube)
     if not members:
         raise ClusterError(f'builder "{name}" has no running pod', hint=f"start it: kubectl buildkit inspect {name} --bootstrap")
     return members

@@ -7,7 +7,7 @@ from kubectl_build.builder.state import Builder, assemble, by_builder
 from kubectl_build.builder.together import together
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, PODS, STATEFULSETS, Resource
-from kubectl_build.errors import Forbidden
+from kubectl_build.errors import ClusterError, Forbidden
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 
@@ -21,6 +21,15 @@ async def find_builder(client: KubeClient, name: str, *, emit: Sink) -> Builder 
     found = await _read(client, names.selector(name), all_namespaces=False, emit=emit)
     config_maps, stateful_sets, pods = found
     return assemble(name, client.namespace, config_maps=config_maps, stateful_sets=stateful_sets, pods=pods or [])
+
+
+async def require_builder(client: KubeClient, name: str, *, emit: Sink) -> Builder:
+    """As find_builder. Raises ClusterError where there is none."""
+    builder = await find_builder(client, name, emit=emit)
+    if builder is None:
+        what = f'there is no builder "{name}" in namespace "{client.namespace}"'
+        raise ClusterError(what, hint="see: kubectl buildkit ls --all-namespaces")
+    return builder
 
 
 async def list_builders(client: KubeClient, *, all_namespaces: bool = False, emit: Sink) -> tuple[Builder, ...]:

@@ -14,7 +14,7 @@ from kubectl_build.builder.amounts import format_seconds
 from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.create import bootstrap_architectures
 from kubectl_build.builder.defaults import load_defaults
-from kubectl_build.builder.find import find_builder, list_builders
+from kubectl_build.builder.find import find_builder, list_builders, require_builder
 from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.leases import Lease, living_leases
 from kubectl_build.builder.manifests import to_yaml
@@ -30,7 +30,7 @@ from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import ask_all, pod_use
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ClusterError, KubectlBuildError
+from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.events import Note
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
@@ -82,13 +82,9 @@ def inspect(said: str | None, cluster: KubeFlags, *, bootstrap: bool, output: st
         async with connected(cluster) as kube:
             name = await current_builder(said, kube, emit=note, environ=os.environ)
             if bootstrap:
-                present = await find_builder(kube, name, emit=note)
-                if present is None:
-                    raise unknown_builder(name, kube)
+                present = await require_builder(kube, name, emit=note)
                 await ensure_started(kube, name, present.architectures or await bootstrap_architectures(kube, present.known_spec(), note))
-            builder = await find_builder(kube, name, emit=note)
-            if builder is None:
-                raise unknown_builder(name, kube)
+            builder = await require_builder(kube, name, emit=note)
             answers = await ask_all(kube, [pod for pod in builder.pods if pod.usable])
             leases = await living_leases(kube, name)
             if not bootstrap:
@@ -126,11 +122,6 @@ async def _stop_idle(kube: KubeClient, builders: Sequence[Builder]) -> None:
     with suppress(KubectlBuildError):
         for stopped in await stop_idle(kube, builders, ask=lambda pod: pod_use(kube, pod)):
             note(Note(text=str(stopped)))
-
-
-def unknown_builder(name: str, kube: KubeClient) -> ClusterError:
-    """The error for a builder that is not in the namespace."""
-    return ClusterError(f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces")
 
 
 def _version(answer: DaemonInfo | KubectlBuildError | None) -> str:

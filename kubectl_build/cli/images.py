@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from kubectl_build.builder.find import find_builder
+from kubectl_build.builder.find import require_builder
 from kubectl_build.builder.spec import registry_trust
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.cli.connect import connected
@@ -180,11 +180,7 @@ async def _registries(access: Access, cluster: KubeFlags, emit: Sink) -> AsyncIt
 
 async def _through(kube: KubeClient, name: str, access: Access, emit: Sink) -> tuple[Callable[[str], RegistryTrust], Dial | None]:
     """Trust and dial of a running pod of the builder `name`. Raises ClusterError when there is none."""
-    builder = await find_builder(kube, name, emit=emit)
-    if builder is None:
-        raise ClusterError(
-            f'there is no builder "{name}" in namespace "{kube.namespace}"', hint="see: kubectl buildkit ls --all-namespaces"
-        )
+    builder = await require_builder(kube, name, emit=emit)
     pod = next((pod for pod in builder.pods if pod.usable), None)
     if pod is None:
         raise ClusterError(f'builder "{name}" has no running pod', hint=f"start one: kubectl buildkit inspect {name} --bootstrap")

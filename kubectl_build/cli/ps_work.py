@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from kubectl_build.builder.find import find_builder, list_builders
+from kubectl_build.builder.find import list_builders, require_builder
 from kubectl_build.builder.leases import Lease, Sightings, list_leases
 from kubectl_build.builder.state import Builder
 from kubectl_build.buildkit.histories import HistoryRecord, list_records
-from kubectl_build.cli.builders import unknown_builder
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
@@ -85,10 +84,7 @@ class _Look:
     async def _builders(self, kube: KubeClient) -> Sequence[Builder]:
         if not self._builder:
             return await list_builders(kube, all_namespaces=self._all_namespaces, emit=self._emit)
-        builder = await find_builder(kube, self._builder, emit=self._emit)
-        if builder is None:
-            raise unknown_builder(self._builder, kube)
-        return (builder,)
+        return (await require_builder(kube, self._builder, emit=self._emit),)
 
     async def _leases(self, kube: KubeClient) -> Sequence[Lease]:
         try:

@@ -6,15 +6,13 @@ import os
 import sys
 
 from kubectl_build.builder.busy import wait_until_idle
-from kubectl_build.builder.find import find_builder, list_builders
+from kubectl_build.builder.find import list_builders, require_builder
 from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.leases import Sightings, delete_dead, list_leases
 from kubectl_build.builder.names import check_builder_name
 from kubectl_build.builder.remove import remove_builders
-from kubectl_build.builder.state import Builder
 from kubectl_build.builder.stop import stop_builder, tell_cache
 from kubectl_build.builder.together import together
-from kubectl_build.cli.builders import unknown_builder
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.main import run_async
@@ -24,7 +22,6 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import active_builds, pod_use
 from kubectl_build.deadlines import deadlines, parse_duration
 from kubectl_build.errors import Forbidden
-from kubectl_build.model.events import Sink
 from kubectl_build.model.kubeflags import KubeFlags
 
 
@@ -43,7 +40,7 @@ def use(name: str, cluster: KubeFlags, *, everywhere: bool) -> int:
         async with connected(cluster) as kube:
             # The default needs not be there: choosing it is how a choice is taken back.
             if name != DEFAULT_BUILDER:
-                await _found(kube, name)
+                await require_builder(kube, name, emit=note)
             file = remember_builder(name, kube.context_name, "" if everywhere else kube.namespace, os.environ)
         where = "every namespace without a choice of its own" if everywhere else f'namespace "{kube.namespace}"'
         print(f'builder "{name}" is used in {where} of context "{kube.context_name}" ({file})')
@@ -58,14 +55,14 @@ def stop(said: str | None, cluster: KubeFlags, *, force: bool, seconds: float) -
     async def work() -> int:
         async with connected(cluster) as kube:
             name = await current_builder(said, kube, emit=note, environ=os.environ)
-            builder = await _found(kube, name)
+            builder = await require_builder(kube, name, emit=note)
             if builder.status in ("stopped", "empty"):
                 print(f'builder "{name}" does not run')
                 return 0
             tell_cache(builder, note)
             await _wait(kube, name, "stopped", force=force, seconds=seconds)
             # As it is now: somebody may have added a pool meanwhile.
-            builder = await _found(kube, name, emit=_ignore)
+            builder = await require_builder(kube, name, emit=_ignore)
             await stop_builder(kube, builder, force=force, emit=note, deadline=seconds or deadlines().ready)
         print(f'builder "{name}" stopped: the next build starts it')
         return 0
@@ -115,13 +112,6 @@ def collect(cluster: KubeFlags, *, all_namespaces: bool) -> int:
 
 def _ignore(_event: object) -> None:
     """The notes of a second look were given at the first."""
-
-
-async def _found(kube: KubeClient, name: str, *, emit: Sink = note) -> Builder:
-    builder = await find_builder(kube, name, emit=emit)
-    if builder is None:
-        raise unknown_builder(name, kube)
-    return builder
 
 
 async def _wait(kube: KubeClient, name: str, doing: str, *, force: bool, seconds: float) -> None:
