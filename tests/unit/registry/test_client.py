@@ -305,7 +305,7 @@ async def test_https_with_an_unknown_ca_says_where_to_add_it(certificates: Certi
             await put(fake, trust=RegistryTrust())
 
     assert caught.value.message.startswith(f'the certificate of registry "{fake.host}" is not trusted: ')
-    assert "--buildkitd-config" in (caught.value.hint or "")
+    assert f"kubectl buildkit create --registry {fake.host},ca=FILE" in (caught.value.hint or "")
     assert "kubectl-build-defaults" in (caught.value.hint or "")
 
 
