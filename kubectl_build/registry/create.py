@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubectl_build.errors import ungrouped
-from kubectl_build.model.digest import sha256_digest
-from kubectl_build.model.events import Note, Sink, StatusUpdate, Vertex, VertexLog
+from kubectl_build.model.events import Note, Sink, StatusUpdate, VertexLog
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference
@@ -18,6 +17,7 @@ from kubectl_build.registry.combine import Combined, Part, annotations_dropped, 
 from kubectl_build.registry.copy import ATTESTATION, Copier
 from kubectl_build.registry.pool import Registries
 from kubectl_build.registry.sources import Named, in_repository, load_source
+from kubectl_build.registry.steps import shown_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +70,11 @@ async def write_image(combined: Combined, tags: Sequence[Reference], registries:
 
 
 async def _write(combined: Combined, repository: str, tags: Sequence[Reference], registries: Registries, emit: Sink) -> None:
-    step = Vertex(digest=sha256_digest(repository.encode()), name=f"[internal] pushing {repository}", started=time.time())
-    emit(StatusUpdate(vertexes=(step,)))
+    with shown_step(f"[internal] pushing {repository}", repository.encode(), emit) as step:
 
-    def tell(text: str) -> None:
-        emit(StatusUpdate(logs=(VertexLog(vertex=step.digest, data=f"{text}\n".encode(), timestamp=time.time()),)))
+        def tell(text: str) -> None:
+            emit(StatusUpdate(logs=(VertexLog(vertex=step, data=f"{text}\n".encode(), timestamp=time.time()),)))
 
-    error = ""
-    try:
         target = await registries.place(tags[0])
         copier = Copier(target, tell)
         with ungrouped():
@@ -88,9 +85,3 @@ async def _write(combined: Combined, repository: str, tags: Sequence[Reference],
         for tag in tags:
             tell(f"pushing {combined.descriptor['digest']} to {tag}")
             await target.client.put_manifest(target.repository, tag.tag, combined.data, combined.descriptor["mediaType"])
-    except BaseException as failure:
-        error = str(failure) or type(failure).__name__
-        raise
-    finally:
-        done = Vertex(digest=step.digest, name=step.name, started=step.started, completed=time.time(), error=error)
-        emit(StatusUpdate(vertexes=(done,)))

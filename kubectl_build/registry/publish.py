@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from kubectl_build.model.credentials import Keychain
-from kubectl_build.model.digest import sha256_digest
-from kubectl_build.model.events import Sink, StatusUpdate, Vertex, VertexStatus
+from kubectl_build.model.events import Sink, StatusUpdate, VertexStatus
 from kubectl_build.model.reference import Reference
 from kubectl_build.model.stream import Dialer
 from kubectl_build.registry.client import RegistryTrust, open_registry
 from kubectl_build.registry.index import IndexDocument
+from kubectl_build.registry.steps import shown_step
 
 
 async def publish_index(
@@ -27,10 +27,7 @@ async def publish_index(
 
     Shown to the user as one step. Raises RegistryError; names that were written before it keep the new index.
     """
-    step = Vertex(digest=sha256_digest(document.data), name="[internal] pushing the index", started=time.time())
-    emit(StatusUpdate(vertexes=(step,)))
-    error = ""
-    try:
+    with shown_step("[internal] pushing the index", document.data, emit) as step:
         for host in dict.fromkeys(name.domain for name in names):
             async with open_registry(host, keychain=keychain, trust=trust(host), dial=dial, emit=emit) as registry:
                 for name in names:
@@ -38,13 +35,7 @@ async def publish_index(
                         started = time.time()
                         await registry.put_manifest(name.path, name.tag or document.digest, document.data, document.media_type)
                         emit(_pushed(step, f"pushing manifest for {name}@{document.digest}", started))
-    except BaseException as failure:
-        error = str(failure) or type(failure).__name__
-        raise
-    finally:
-        done = Vertex(digest=step.digest, name=step.name, started=step.started, completed=time.time(), error=error)
-        emit(StatusUpdate(vertexes=(done,)))
 
 
-def _pushed(step: Vertex, what: str, started: float) -> StatusUpdate:
-    return StatusUpdate(statuses=(VertexStatus(vertex=step.digest, id=what, name=what, started=started, completed=time.time()),))
+def _pushed(step: str, what: str, started: float) -> StatusUpdate:
+    return StatusUpdate(statuses=(VertexStatus(vertex=step, id=what, name=what, started=started, completed=time.time()),))
