@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.environment import SECURITY
 from tests.e2e.kubectl import Namespace
-from tests.unit.docs.pages import ROOT, Block, blocks, pages
+from tests.unit.docs.pages import Block, blocks, pages
 
 _PAGE_SECONDS = 300
 _MARK = "=== end of block"
@@ -20,6 +22,8 @@ _RUN = [page for page in pages() if any(block.comment == "run" for block in bloc
 @pytest.mark.timeout(_PAGE_SECONDS + 30)
 @pytest.mark.parametrize("page", _RUN, ids=lambda page: page.stem)
 def test_commands_of_a_page_do_what_it_says(page: Path, make_namespace: Callable[[str], Namespace], checkout: Path, tmp_path: Path) -> None:
+    if page.stem == "builders" and SECURITY in os.environ:
+        pytest.skip("shows builders that choose their level themselves")
     namespace = make_namespace(f"docs-{page.stem.lower()}")
     directory = tmp_path / "checkout"
     shutil.copytree(checkout, directory)
@@ -54,7 +58,3 @@ def _check_shown(block: Block, printed: str) -> None:
     for line in filter(None, (re.sub(r"\s+", " ", line).strip() for line in block.text.splitlines())):
         wanted = re.compile(".*".join(map(re.escape, line.split("…"))))
         assert any(wanted.fullmatch(said) for said in rest), f"{block} shows {line!r}, but this was printed:\n{printed}"
-
-
-def test_pages_of_the_local_path_are_all_run() -> None:
-    assert {str(page.relative_to(ROOT)) for page in _RUN} >= {"README.md", "docs/guides/first-build.md", "docs/guides/multi-arch.md"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,9 +43,19 @@ def test_index_names_every_page() -> None:
 
 @pytest.mark.parametrize("name", LOCAL_PATH)
 def test_commands_of_the_local_path_are_run_or_say_why_not(name: str) -> None:
-    silent = [str(block) for block in blocks(ROOT / name) if block.language == "sh" and not block.comment.startswith(("run", "not run"))]
+    found = list(blocks(ROOT / name))
+    silent = [str(block) for block in found if block.language == "sh" and not block.comment.startswith(("run", "not run"))]
 
     assert silent == []
+    assert any(block.comment == "run" for block in found)
+
+
+def test_architecture_shows_the_layers_that_are_checked() -> None:
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    picture = next(block.text for block in blocks(DOCS / "architecture.md") if block.text.startswith("cli "))
+
+    shown = [re.split(r"[|:,] ?", re.split(r" {2,}", line)[0]) for line in picture.splitlines()]
+    assert [[name.strip() for name in names] for names in shown] == [re.findall(r"kubectl_build\.(\w+)", layer) for layer in checked]
 
 
 def test_troubleshooting_has_only_sentences_that_the_program_says() -> None:
