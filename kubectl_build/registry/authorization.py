@@ -19,7 +19,7 @@ from yarl import URL
 
 from kubectl_build.errors import RegistryError
 from kubectl_build.model.credentials import Credentials, Keychain
-from kubectl_build.model.json import parse_json
+from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.registry.answers import refusal
 from kubectl_build.registry.http import Http, Response
 
@@ -114,7 +114,7 @@ class Authorizer:
                 else:
                     value = f"Bearer {await self._token(challenges['bearer'], response.url, scope, credentials)}"
             elif "basic" in challenges and credentials is not None and credentials.username:
-                value = _basic(credentials)
+                value = basic(credentials)
             if value is None or value == self._known.get(scope):
                 return False
             self._known[scope] = value
@@ -123,7 +123,7 @@ class Authorizer:
             return True
 
     async def _token(self, challenge: Challenge, asked: URL, scope: Scope, credentials: Credentials | None) -> str:
-        realm = self._realm(challenge.parameters.get("realm", ""), asked)
+        realm = token_server(challenge.parameters.get("realm", ""), self._registry, asked)
         query = [("scope", text) for text in scope.including(challenge.parameters.get("scope", ""))]
         if service := challenge.parameters.get("service"):
             query.append(("service", service))
@@ -133,33 +133,24 @@ class Authorizer:
             form["scope"] = " ".join(value for name, value in query if name == "scope")
             response = await self._http.send("POST", realm, headers={}, body=urlencode(form).encode(), form=True)
         else:
-            headers = {"Authorization": _basic(credentials)} if credentials is not None and credentials.username else {}
+            headers = {"Authorization": basic(credentials)} if credentials is not None and credentials.username else {}
             response = await self._http.send("GET", realm.extend_query(query), headers=headers)
         if response.status != 200:
             raise refusal(response, self._registry, scope.repository, scope.actions, logged_in=credentials is not None)
-        return self._read_token(response)
+        return read_token(response, self._registry, ("token", "access_token"))[0]
 
-    def _read_token(self, response: Response) -> str:
-        try:
-            document = parse_json(response.body)
-            token = document.get("token") or document.get("access_token")
-        except (ValueError, AttributeError):
-            token = None
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise RegistryError(f'the token server {response.url.host} of registry "{self._registry}" answered no token')
-        return token
 
-    def _realm(self, text: str, asked: URL) -> URL:
-        """The token server's URL, if a registry asked at `asked` may have our login sent there."""
-        realm = URL()
-        try:
-            realm = URL(text)
-            problem = forbidden_target(realm, asked)
-        except ValueError:
-            problem = "it is not a URL"
-        if problem:
-            raise RegistryError(f'registry "{self._registry}" names the token server "{text[:256]}", which gets no login: {problem}')
-        return realm
+def token_server(text: str, registry: str, asked: URL) -> URL:
+    """The URL of the token server that `registry`, asked at `asked`, names. Raises RegistryError where our login may not be sent there."""
+    realm = URL()
+    try:
+        realm = URL(text)
+        problem = forbidden_target(realm, asked)
+    except ValueError:
+        problem = "it is not a URL"
+    if problem:
+        raise RegistryError(f'registry "{registry}" names the token server "{text[:256]}", which gets no login: {problem}')
+    return realm
 
 
 def forbidden_target(url: URL, asked: URL) -> str:
@@ -186,5 +177,19 @@ def is_local(host: str) -> bool:
     return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
 
 
-def _basic(credentials: Credentials) -> str:
+def read_token(response: Response, registry: str, names: Sequence[str]) -> tuple[str, JsonObject]:
+    """A token server's token, which is under the first of `names` that has one, and all of its answer. Raises RegistryError."""
+    try:
+        document = parse_json(response.body)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        token = next(filter(None, map(document.get, names)), None)
+        if isinstance(token, str) and token.isascii() and token.isprintable():
+            return token, document
+    raise RegistryError(f'the token server {response.url.host} of registry "{registry}" answered no token')
+
+
+def basic(credentials: Credentials) -> str:
+    """What Authorization has for a login."""
     return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()

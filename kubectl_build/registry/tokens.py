@@ -5,7 +5,6 @@ A login is tried by POST (oauth2), then by GET where the server knows no POST; n
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,10 +14,9 @@ from yarl import URL
 
 from kubectl_build.errors import RegistryError
 from kubectl_build.model.credentials import Credentials
-from kubectl_build.model.json import parse_json
 from kubectl_build.model.tokens import Token, TokenRequest
 from kubectl_build.registry.answers import refusal
-from kubectl_build.registry.authorization import forbidden_target, is_local, parse_challenges
+from kubectl_build.registry.authorization import basic, is_local, parse_challenges, read_token, token_server
 from kubectl_build.registry.http import Http, NoTls, Refused, RegistryTrust, Response, RetryPolicy, open_http
 
 DEFAULT_EXPIRY: Final = 60
@@ -46,7 +44,8 @@ class RegistryTokens:
         """TokenFetcher.fetch. The daemon says what the registry's realm is, so a login goes to another host only where the registry says so
         too."""
         trust = self._trust(request.host)
-        realm = _realm(request, trust)
+        asked = URL(f"{'http' if _may_be_plain(request.host, trust) else 'https'}://{request.host}")
+        realm = token_server(request.realm, request.host, asked)
         login = credentials if credentials is not None and credentials.secret else None
         async with open_http(request.host, trust=trust, dial=None, retry=self._retry) as http:
             if login is not None and realm.host != URL(f"//{request.host}").host:
@@ -92,7 +91,7 @@ async def _ask(http: Http, realm: URL, request: TokenRequest, login: Credentials
     query = [("scope", scope) for scope in request.scopes]
     if request.service:
         query.insert(0, ("service", request.service))
-    headers = {"Authorization": _basic(login)} if login is not None else {}
+    headers = {"Authorization": basic(login)} if login is not None else {}
     return await http.send("GET", realm.extend_query(query), headers=headers)
 
 
@@ -107,43 +106,19 @@ def _form(request: TokenRequest, login: Credentials) -> bytes:
     return urlencode(form).encode()
 
 
-def _basic(login: Credentials) -> str:
-    return "Basic " + base64.b64encode(f"{login.username}:{login.secret}".encode()).decode()
-
-
-def _realm(request: TokenRequest, trust: RegistryTrust) -> URL:
-    """The token server's URL. Raises RegistryError for one that the registry may not send our login to."""
-    scheme = "http" if _may_be_plain(request.host, trust) else "https"
-    try:
-        realm = URL(request.realm)
-        problem = forbidden_target(realm, URL(f"{scheme}://{request.host}"))
-    except ValueError:
-        realm, problem = URL(), "it is not a URL"
-    if problem:
-        raise RegistryError(f'registry "{request.host}" names the token server "{request.realm[:256]}", which gets no login: {problem}')
-    return realm
-
-
 def _may_be_plain(host: str, trust: RegistryTrust) -> bool:
     """Whether a daemon may speak plain HTTP with `host`."""
     return trust.http or trust.insecure or is_local(URL(f"//{host}").host or "")
 
 
 def _read(response: Response, request: TokenRequest) -> Token:
-    try:
-        document = parse_json(response.body)
-    except ValueError:
-        document = None
-    if isinstance(document, dict):
-        value = document.get("access_token") or document.get("token")
-        if isinstance(value, str) and value and value.isascii() and value.isprintable():
-            expires = document.get("expires_in")
-            return Token(
-                value=value,
-                expires_in=expires if isinstance(expires, int) and 0 < expires <= _LONGEST_EXPIRY else DEFAULT_EXPIRY,
-                issued_at=_seconds(document.get("issued_at")),
-            )
-    raise RegistryError(f'the token server {response.url.host} of registry "{request.host}" answered no token')
+    value, document = read_token(response, request.host, ("access_token", "token"))
+    expires = document.get("expires_in")
+    return Token(
+        value=value,
+        expires_in=expires if isinstance(expires, int) and 0 < expires <= _LONGEST_EXPIRY else DEFAULT_EXPIRY,
+        issued_at=_seconds(document.get("issued_at")),
+    )
 
 
 def _seconds(text: Any) -> int:
