@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kubectl_build.model.json import JsonObject
 
-# Fields of ocispec.Descriptor and ocispec.Platform (image-spec v1.1.1) in their order; those with True are written when empty too.
-_DESCRIPTOR_FIELDS = {
-    "mediaType": True,
-    "digest": True,
-    "size": True,
-    "urls": False,
-    "annotations": False,
-    "data": False,
-    "platform": False,
-    "artifactType": False,
+OMITTED: Final = object()
+"""In a table of a Go struct's fields: the field is not written when it is empty. Any other value is what is written then."""
+
+PLATFORM: Final[Mapping[str, object]] = {"architecture": "", "os": "", "os.version": OMITTED, "os.features": OMITTED, "variant": OMITTED}
+DESCRIPTOR: Final[Mapping[str, object]] = {
+    "mediaType": "",
+    "digest": "",
+    "size": 0,
+    "urls": OMITTED,
+    "annotations": OMITTED,
+    "data": OMITTED,
+    "platform": OMITTED,
+    "artifactType": OMITTED,
 }
-_PLATFORM_FIELDS = {"architecture": True, "os": True, "os.version": False, "os.features": False, "variant": False}
+"""The fields of ocispec.Platform and ocispec.Descriptor (image-spec v1.1.1), in their order."""
 
 # encoding/json escapes these in strings, so that JSON can stand in HTML and in JavaScript.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -39,9 +42,9 @@ def marshal_indent(value: JsonObject) -> bytes:
 
 def ordered_descriptor(descriptor: JsonObject) -> JsonObject:
     """A copy in the order of Go's struct. A field that the struct does not have is kept, last: nothing that was said is lost."""
-    ordered = dict(_fields(descriptor, _DESCRIPTOR_FIELDS))
+    ordered = dict(_fields(descriptor, DESCRIPTOR))
     if "platform" in ordered:
-        ordered["platform"] = dict(_fields(ordered["platform"], _PLATFORM_FIELDS))
+        ordered["platform"] = dict(_fields(ordered["platform"], PLATFORM))
     if "annotations" in ordered:
         ordered["annotations"] = dict(sorted(ordered["annotations"].items()))
     return ordered
@@ -51,9 +54,9 @@ def _escape(text: str) -> bytes:
     return _LONE_SURROGATE.sub("\ufffd", text.translate(_ESCAPES)).encode()
 
 
-def _fields(value: JsonObject, order: Mapping[str, bool]) -> Iterator[tuple[str, Any]]:
-    for name, always in order.items():
-        if always or value.get(name):
+def _fields(value: JsonObject, table: Mapping[str, object]) -> Iterator[tuple[str, Any]]:
+    for name, empty in table.items():
+        if empty is not OMITTED or value.get(name):
             yield name, value[name]
-    for name in value.keys() - order.keys():
+    for name in value.keys() - table.keys():
         yield name, value[name]

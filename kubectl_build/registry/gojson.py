@@ -9,29 +9,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kubectl_build.model.gojson import DESCRIPTOR, OMITTED, PLATFORM
 from kubectl_build.model.json import JsonObject
 
-_OMITTED = object()
-"""In the tables below: the field is not written when it is empty. Any other value is what is written then."""
-
-_PLATFORM = {"architecture": "", "os": "", "os.version": _OMITTED, "os.features": _OMITTED, "variant": _OMITTED}
-_DESCRIPTOR = {
-    "mediaType": "",
-    "digest": "",
-    "size": 0,
-    "urls": _OMITTED,
-    "annotations": _OMITTED,
-    "data": _OMITTED,
-    "platform": _OMITTED,
-    "artifactType": _OMITTED,
-}
 _INDEX = {
     "schemaVersion": 0,
-    "mediaType": _OMITTED,
-    "artifactType": _OMITTED,
+    "mediaType": OMITTED,
+    "artifactType": OMITTED,
     "manifests": None,
-    "subject": _OMITTED,
-    "annotations": _OMITTED,
+    "subject": OMITTED,
+    "annotations": OMITTED,
 }
 _CONFIG = dict.fromkeys(
     (
@@ -46,11 +33,11 @@ _CONFIG = dict.fromkeys(
         "StopSignal",
         "ArgsEscaped",
     ),
-    _OMITTED,
+    OMITTED,
 )
-_IMAGE = {"created": _OMITTED, "author": _OMITTED, **_PLATFORM, "config": {}, "rootfs": {"type": "", "diff_ids": None}, "history": _OMITTED}
 _ROOTFS = {"type": "", "diff_ids": None}
-_HISTORY = dict.fromkeys(("created", "created_by", "author", "comment", "empty_layer"), _OMITTED)
+_IMAGE = {"created": OMITTED, "author": OMITTED, **PLATFORM, "config": {}, "rootfs": _ROOTFS, "history": OMITTED}
+_HISTORY = dict.fromkeys(("created", "created_by", "author", "comment", "empty_layer"), OMITTED)
 
 _POINTERS = frozenset({"platform", "subject"})
 """Fields that are written when they are there, however empty."""
@@ -65,12 +52,12 @@ def index(value: JsonObject) -> JsonObject:
 
 def descriptor(value: JsonObject) -> JsonObject:
     """A descriptor."""
-    return _struct(value, _DESCRIPTOR, {"annotations": _sorted, "platform": platform})
+    return _struct(value, DESCRIPTOR, {"annotations": _sorted, "platform": platform})
 
 
 def platform(value: JsonObject) -> JsonObject:
     """A platform."""
-    return _struct(value, _PLATFORM, {})
+    return _struct(value, PLATFORM, {})
 
 
 def image(value: JsonObject) -> JsonObject:
@@ -98,7 +85,7 @@ def _struct(value: JsonObject, fields: Mapping[str, Any], parts: Mapping[str, Ca
             item = parts[name](item)
         if item or (item is not None and name in _POINTERS):
             result[name] = item
-        elif empty is not _OMITTED:
+        elif empty is not OMITTED:
             result[name] = item if item is not None else empty
     return result
 
