@@ -80,3 +80,10 @@ def anchors(page: Path) -> set[str]:
         name = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()).replace(" ", "-")
         found.add(next(free for count in range(100) if (free := f"{name}-{count}" if count else name) not in found))
     return found
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each `kubectl build` and `kubectl buildkit VERB` that the page prints, with its long flags."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for match in re.finditer(r"(?<!\w )(?<![-=/])kubectl[ -](build(?:kit(?: [a-z]+)+)?)\b([^`\n|;&#>]*)", text):
+        yield match.group(1), re.findall(r"(?<![\w-])--[a-z][a-z-]*", match.group(2))

@@ -77,6 +77,17 @@ def reference() -> str:
     return _HEAD + described + "\n" + _TAIL.format(cluster=_table(cluster))
 
 
+def flags_of_commands() -> dict[str, set[str]]:
+    """Every long flag by its command, named without the leading "kubectl"."""
+    from kubectl_build.cli.build import app as build
+    from kubectl_build.cli.buildkit import app as buildkit
+
+    commands = [("build", typer.main.get_command(build)), *_commands("buildkit", typer.main.get_command(buildkit))]
+    return {
+        name: {"--help", *(opt for param in command.params for opt in (*param.opts, *param.secondary_opts))} for name, command in commands
+    }
+
+
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     for word, inner in sorted(getattr(command, "commands", {}).items()):
         if inner.hidden:

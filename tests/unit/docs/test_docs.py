@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.pages import DOCS, ROOT, anchors, blocks, headings, links, pages
-from tests.unit.docs.reference import PAGE, reference
+from tests.unit.docs.pages import DOCS, ROOT, anchors, blocks, commands, headings, links, pages
+from tests.unit.docs.reference import PAGE, flags_of_commands, reference
 from tests.unit.docs.sentences import is_said
 
 LOCAL_PATH = ("README.md", "docs/guides/first-build.md", "docs/guides/multi-arch.md", "docs/guides/caching.md", "docs/guides/rootless.md")
@@ -65,6 +65,22 @@ def test_troubleshooting_has_only_sentences_that_the_program_says() -> None:
     ]
 
     assert unsaid == []
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.name != "threads.md"], ids=_name)
+def test_flags_of_printed_commands_exist(page: Path) -> None:
+    flags = flags_of_commands()
+    unknown = []
+    for words, named in commands(page):
+        # What follows a verb may be a builder's name.
+        verb = next((words[:end] for end in (len(words), *_ends(words)) if words[:end] in flags), None)
+        unknown += [f"{words} {flag}" for flag in named if verb is not None and flag not in flags[verb]]
+
+    assert unknown == []
+
+
+def _ends(words: str) -> list[int]:
+    return [match.start() for match in re.finditer(" ", words)][::-1]
 
 
 def test_reference_of_commands_is_what_they_say_of_themselves() -> None:
