@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import typer
@@ -77,6 +78,7 @@ def reference() -> str:
     return _HEAD + described + "\n" + _TAIL.format(cluster=_table(cluster))
 
 
+@cache
 def flags_of_commands() -> dict[str, set[str]]:
     """Every long flag by its command, named without the leading "kubectl"."""
     from kubectl_build.cli.build import app as build
