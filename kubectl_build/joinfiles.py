@@ -26,7 +26,7 @@ from kubectl_build.layout.cache import children
 from kubectl_build.layout.index import IMAGE_NAME, REF_NAME, EntryName, image_name, named_entries, new_index, put_entry, tag_name
 from kubectl_build.layout.store import LayoutStore, unwritable
 from kubectl_build.layout.trees import joined_trees
-from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST
+from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES
 from kubectl_build.model.gojson import marshal
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
@@ -39,7 +39,6 @@ from kubectl_build.session.threads import drive, in_thread
 _STDOUT: Final = 1
 _CREATED: Final = "org.opencontainers.image.created"
 _OF_THE_ENTRY: Final = (IMAGE_NAME, REF_NAME, _CREATED)
-_MANIFESTS: Final = (MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST)
 
 
 def pool_request(request: BuildRequest) -> BuildRequest:
@@ -194,7 +193,7 @@ def _child(reader: ArchiveReader) -> Child:
 
 
 def _is_index(descriptor: JsonObject) -> bool:
-    return descriptor.get("mediaType") in (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST)
+    return descriptor.get("mediaType") in INDEX_TYPES
 
 
 def _collect(document: IndexDocument, readers: Sequence[ArchiveReader]) -> dict[str, Blob]:
@@ -210,7 +209,7 @@ def _collect(document: IndexDocument, readers: Sequence[ArchiveReader]) -> dict[
         if reader is None or reader.blobs[digest].size != descriptor.get("size"):
             raise ProtocolError(f"the builders' archives do not have {digest}, which their image needs")
         found[digest] = reader.blobs[digest]
-        if descriptor.get("mediaType") in _MANIFESTS:
+        if descriptor.get("mediaType") in (*INDEX_TYPES, *IMAGE_TYPES):
             pending += children(reader.document(digest), digest)
     return found
 

@@ -19,13 +19,11 @@ from google.protobuf.message import Message
 
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.histories import HistoryRecord, blobs
-from kubectl_build.model.digest import sha256_digest
+from kubectl_build.model.digest import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, sha256_digest
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.proto import control_pb2
 
 _RECORD = "application/vnd.buildkit.historyrecord.v0"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
 _ORIGINAL_TYPE = "vnd.export-build.descriptor.mediatype"
 _REFERENCE = "vnd.buildkit.history.reference"
 _CACHE_ATTRS = ("scope", "ref")
@@ -55,7 +53,7 @@ def write_archive(builds: Sequence[ArchivedBuild], target: BinaryIO) -> None:
         top = descriptors[0]
     else:
         marked = [{**item, "annotations": {_REFERENCE: build.record.ref}} for item, build in zip(descriptors, builds, strict=True)]
-        top = _stored({"schemaVersion": 2, "mediaType": _INDEX, "manifests": marked}, _INDEX, stored)
+        top = _stored({"schemaVersion": 2, "mediaType": MEDIA_TYPE_INDEX, "manifests": marked}, MEDIA_TYPE_INDEX, stored)
     files = {
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
         "index.json": _json({"schemaVersion": 2, "manifests": [top]}),
@@ -78,7 +76,7 @@ def _stored_build(build: ArchivedBuild, stored: dict[str, bytes]) -> JsonObject:
     config = _stored({**_go_document(message), "DefaultPlatform": build.platform}, _RECORD, stored)
     results = {item.digest for result in (message.Result, *message.Results.values()) for item in result.Results.values()}
     layers = [_layer(item, result=item.digest in results) for item in blobs(message)]
-    return _stored({"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}, _MANIFEST, stored)
+    return _stored({"schemaVersion": 2, "mediaType": MEDIA_TYPE_MANIFEST, "config": config, "layers": layers}, MEDIA_TYPE_MANIFEST, stored)
 
 
 def _layer(item: control_pb2.Descriptor, *, result: bool) -> JsonObject:

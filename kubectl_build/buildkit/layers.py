@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.errors import ProtocolError, UsageError
-from kubectl_build.model.digest import Descriptor
+from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, Descriptor
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.observed import ImageLayer
 from kubectl_build.model.platform import normalize
 
 _ATTESTATION = "vnd.docker.reference.type"
-_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 
 
 async def read_layers(client: BuildkitClient, tops: Sequence[Descriptor]) -> dict[str, tuple[ImageLayer, ...]]:
@@ -30,13 +28,13 @@ async def read_layers(client: BuildkitClient, tops: Sequence[Descriptor]) -> dic
 
 
 async def _manifests(client: BuildkitClient, top: Descriptor) -> list[str]:
-    if top.media_type in _MANIFESTS:
+    if top.media_type in IMAGE_TYPES:
         return [top.digest]
-    if top.media_type not in _INDEXES:
+    if top.media_type not in INDEX_TYPES:
         return []
     entries = parse_json(await client.read_content(top.digest))["manifests"]
     return [
-        entry["digest"] for entry in entries if _ATTESTATION not in (entry.get("annotations") or {}) and entry["mediaType"] in _MANIFESTS
+        entry["digest"] for entry in entries if _ATTESTATION not in (entry.get("annotations") or {}) and entry["mediaType"] in IMAGE_TYPES
     ]
 
 

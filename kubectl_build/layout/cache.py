@@ -15,13 +15,7 @@ from typing import Final
 from kubectl_build.errors import KubectlBuildError, ProtocolError, UsageError
 from kubectl_build.layout.index import find_entry, put_entry, read_index, tag_name
 from kubectl_build.layout.store import LayoutStore, check_place
-from kubectl_build.model.digest import (
-    MEDIA_TYPE_DOCKER_LIST,
-    MEDIA_TYPE_DOCKER_MANIFEST,
-    MEDIA_TYPE_INDEX,
-    MEDIA_TYPE_MANIFEST,
-    is_digest,
-)
+from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, is_digest
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.request import CacheEntry
 
@@ -30,7 +24,6 @@ CACHE_MANIFEST: Final = "cache.manifest"
 
 _LOCAL = "local"
 _MANIFEST_LIMIT = 64 << 20
-_MANIFESTS = (MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +97,7 @@ def reachable(store: LayoutStore, descriptors: Iterable[JsonObject]) -> set[str]
         if digest in found:
             continue
         found.add(digest)
-        if descriptor.get("mediaType") in _MANIFESTS and is_digest(digest) and store.info(digest):
+        if descriptor.get("mediaType") in (*INDEX_TYPES, *IMAGE_TYPES) and is_digest(digest) and store.info(digest):
             pending += children(store.read(digest, 0, _MANIFEST_LIMIT), digest)
     return found
 

@@ -14,6 +14,10 @@ MEDIA_TYPE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MEDIA_TYPE_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 MEDIA_TYPE_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
+INDEX_TYPES = (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST)
+IMAGE_TYPES = (MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST)
+"""The types of a manifest with a config and layers."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|sha384:[0-9a-f]{96}")
 
 
@@ -40,4 +44,4 @@ class Descriptor:
     @property
     def is_index(self) -> bool:
         """Whether this is an OCI index or a Docker manifest list."""
-        return self.media_type in (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST)
+        return self.media_type in INDEX_TYPES

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kubectl_build.errors import RegistryError, UsageError
-from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, sha256_digest
+from kubectl_build.model.digest import INDEX_TYPES, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, sha256_digest
 from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import Platform, normalize
@@ -21,7 +21,6 @@ from kubectl_build.registry import gojson
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 _ATTESTATION = "attestation-manifest"
-_INDEXES = frozenset({MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +51,14 @@ class Combined:
     @property
     def is_index(self) -> bool:
         """Whether this is an index, and not a lone manifest copied as it is."""
-        return self.descriptor["mediaType"] in _INDEXES
+        return self.descriptor["mediaType"] in INDEX_TYPES
 
 
 def combine(sources: Sequence[Source], annotations: Sequence[Annotation], *, prefer_index: bool) -> Combined:
     """Join `sources` (at least one). Raises UsageError for annotations of a kind that an index cannot have, RegistryError for bad JSON."""
     first = sources[0]
     if len(sources) == 1 and not annotations:
-        if first.descriptor["mediaType"] in _INDEXES:
+        if first.descriptor["mediaType"] in INDEX_TYPES:
             manifests = _manifests(first)
             return Combined(data=first.data, descriptor=first.descriptor, parts=tuple(Part(descriptor=m, source=first) for m in manifests))
         if not prefer_index:
@@ -123,7 +122,7 @@ def select(combined: Combined, platforms: Sequence[Platform], attestations: Mapp
 
 def _manifests(source: Source) -> list[JsonObject]:
     """What a source brings: the entries of an index, or itself. They are copies."""
-    if source.descriptor["mediaType"] not in _INDEXES:
+    if source.descriptor["mediaType"] not in INDEX_TYPES:
         return [dict(source.descriptor)]
     try:
         found = [dict(entry) for entry in parse_json(source.data)["manifests"] or []]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kubectl_build.errors import RegistryError, ungrouped
-from kubectl_build.model.digest import MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, is_digest
+from kubectl_build.model.digest import INDEX_TYPES, is_digest
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference
@@ -44,7 +44,7 @@ class Inspected:
     @property
     def is_index(self) -> bool:
         """Whether this is an index or manifest list."""
-        return self.media_type in (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST)
+        return self.media_type in INDEX_TYPES
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class _Loader:
         document = _parse(data, f"{self._place}@{digest}")
         annotations = entry.get("annotations") or {}
         subject = next((annotations[name] for name in _REFERENCES if name in annotations), None)
-        if media_type in (MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST):
+        if media_type in INDEX_TYPES:
             await self.index(document)
         elif subject is not None:
             self._attested.setdefault(subject, []).append(document)

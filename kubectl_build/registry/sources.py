@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from kubectl_build.errors import RegistryError, UsageError
-from kubectl_build.model.digest import (
-    MEDIA_TYPE_DOCKER_LIST,
-    MEDIA_TYPE_DOCKER_MANIFEST,
-    MEDIA_TYPE_INDEX,
-    MEDIA_TYPE_MANIFEST,
-    is_digest,
-)
+from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST, is_digest
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference, parse_reference
@@ -20,8 +14,6 @@ from kubectl_build.registry.combine import Source
 from kubectl_build.registry.pool import Place, Registries
 
 CONFIG_LIMIT = 16 * 1024 * 1024
-_IMAGES = frozenset({MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST})
-_INDEXES = frozenset({MEDIA_TYPE_INDEX, MEDIA_TYPE_DOCKER_LIST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +80,9 @@ async def load_source(registries: Registries, named: Named) -> Source:
     }
     if given.get("annotations"):
         descriptor["annotations"] = given["annotations"]
-    if descriptor["mediaType"] in _IMAGES:
+    if descriptor["mediaType"] in IMAGE_TYPES:
         descriptor["platform"] = await _platform(place, data, given.get("platform") or {})
-    elif descriptor["mediaType"] not in _INDEXES:
+    elif descriptor["mediaType"] not in INDEX_TYPES:
         raise UsageError(f"{named.reference} is neither an image nor an index, but {descriptor['mediaType']}")
     return Source(reference=named.reference, descriptor=descriptor, data=data)
 
