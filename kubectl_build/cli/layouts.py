@@ -10,14 +10,13 @@ import re
 from pathlib import Path
 
 from kubectl_build.errors import UsageError
+from kubectl_build.layout.index import find_entry, read_index
+from kubectl_build.model.digest import is_digest
 from kubectl_build.model.inputs import LayoutContext
-from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.model.json import JsonObject
 
 PREFIX = "oci-layout://"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-"""Annotations of a manifest with its tag, the first one before the other."""
 
 
 def open_layout(text: str) -> LayoutContext:
@@ -26,9 +25,11 @@ def open_layout(text: str) -> LayoutContext:
     Raises UsageError for a directory that is no layout, and for a tag or digest that names nothing.
     """
     path, tag, digest = split_layout(text)
-    manifests = _manifests(text, path)
-    if not digest:
-        digest = _resolve(text, manifests, tag)
+    try:
+        index = read_index(path)
+    except UsageError as error:
+        raise UsageError(f'"{text}": "{path}" is not an OCI layout: {error.message}', hint=error.hint) from error
+    digest = digest or _resolve(text, index, tag)
     identity = hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return LayoutContext(path=path, digest=digest, id=identity)
 
@@ -38,7 +39,7 @@ def split_layout(text: str) -> tuple[Path, str, str]:
     path, tag, digest = text.removeprefix(PREFIX), "", ""
     before, at, after = path.rpartition("@")
     if at and ":" in after:
-        if not _DIGEST.fullmatch(after):
+        if not is_digest(after):
             raise UsageError(f'"{text}": "{after}" is not a digest', hint="write sha256: and 64 hexadecimal digits")
         path, digest = before, after
     before, colon, after = path.rpartition(":")
@@ -49,26 +50,15 @@ def split_layout(text: str) -> tuple[Path, str, str]:
     return Path(path), tag or ("" if digest else "latest"), digest
 
 
-def _manifests(text: str, path: Path) -> list[JsonObject]:
-    try:
-        document = parse_json((path / "index.json").read_bytes())
-        found = document["manifests"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'"{text}": "{path}" is not an OCI layout, it has no index.json that can be read') from error
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise UsageError(f'"{text}": "{path}/index.json" has no list of manifests')
-    return found
-
-
-def _resolve(text: str, manifests: list[JsonObject], tag: str) -> str:
-    named = (entry for name in _NAMES for entry in manifests if (entry.get("annotations") or {}).get(name) == tag)
-    found = next(named, manifests[0] if len(manifests) == 1 else None)
+def _resolve(text: str, index: JsonObject, tag: str) -> str:
+    manifests = index["manifests"]
+    found = find_entry(index, tag) or (manifests[0] if len(manifests) == 1 else None)
     if found is None:
         raise UsageError(
             f'oci-layout reference "{text}" could not be resolved: of {len(manifests)} manifests none has the tag "{tag}"',
             hint=f"name one: {PREFIX}PATH:TAG or {PREFIX}PATH@sha256:...",
         )
     digest = found.get("digest")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not is_digest(digest):
         raise UsageError(f'oci-layout reference "{text}" could not be resolved: its manifest has no valid digest')
     return digest
