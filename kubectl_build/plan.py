@@ -130,9 +130,9 @@ def provisional_plan(platforms: Sequence[Platform], candidates: Candidates, emul
         elif platform.os != "linux":
             assignments.append(Assignment(platform=platform, mode=Mode.CROSS, pool=home, why="copies only: nothing may run on it"))
         else:
-            assignments.append(
-                Assignment(platform=platform, mode=Mode.QEMU, pool=home, why=f"no node of {arch}; cross if nothing runs on it")
-            )
+            lacking = "pool" if candidates.fixed else "node"
+            why = f"no {lacking} of {arch}; cross if nothing runs on it"
+            assignments.append(Assignment(platform=platform, mode=Mode.QEMU, pool=home, why=why))
     return Plan(assignments=tuple(assignments), certain=False)
 
 

@@ -79,6 +79,7 @@ def test_plan_pool_that_a_fixed_builder_lacks_is_no_matter_of_nodes() -> None:
     with pytest.raises(UsageError, match="cannot be built without emulation") as caught:
         make_plan((ARM64,), {ARM64: runs(ARM64)}, "amd64", fixed, Emulation.NEVER)
     assert "kubectl buildkit create NAME --platform" in str(caught.value.hint)
+    assert provisional_plan((ARM64,), fixed, Emulation.AUTO).assignments[0].why == "no pool of arm64; cross if nothing runs on it"
 
 
 def test_plan_emulation_always_keeps_one_pool_and_cross_stays_cross() -> None:
