@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from kubectl_build.errors import UsageError
-from kubectl_build.layout.index import find_entry, read_index
 from kubectl_build.model.digest import is_digest
 from kubectl_build.model.inputs import LayoutContext
 from kubectl_build.model.json import JsonObject
@@ -24,12 +24,14 @@ def open_layout(text: str) -> LayoutContext:
 
     Raises UsageError for a directory that is no layout, and for a tag or digest that names nothing.
     """
+    from kubectl_build.layout.index import find_entry, read_index  # few builds name a layout
+
     path, tag, digest = split_layout(text)
     try:
         index = read_index(path)
     except UsageError as error:
         raise UsageError(f'"{text}": "{path}" is not an OCI layout: {error.message}', hint=error.hint) from error
-    digest = digest or _resolve(text, index, tag)
+    digest = digest or _resolve(text, index["manifests"], find_entry(index, tag), tag)
     identity = hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return LayoutContext(path=path, digest=digest, id=identity)
 
@@ -50,9 +52,8 @@ def split_layout(text: str) -> tuple[Path, str, str]:
     return Path(path), tag or ("" if digest else "latest"), digest
 
 
-def _resolve(text: str, index: JsonObject, tag: str) -> str:
-    manifests = index["manifests"]
-    found = find_entry(index, tag) or (manifests[0] if len(manifests) == 1 else None)
+def _resolve(text: str, manifests: Sequence[JsonObject], tagged: JsonObject | None, tag: str) -> str:
+    found = tagged or (manifests[0] if len(manifests) == 1 else None)
     if found is None:
         raise UsageError(
             f'oci-layout reference "{text}" could not be resolved: of {len(manifests)} manifests none has the tag "{tag}"',
