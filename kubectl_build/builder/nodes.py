@@ -103,8 +103,12 @@ def usable_architecture(node: JsonObject, shape: PodShape | None = None) -> str:
     if not architecture or not _is_ready(node) or spec.get("unschedulable"):
         return ""
     accepted = [*tolerations(architecture), *(shape.tolerations if shape else ())]
-    blocking = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
-    return architecture if all(any(_tolerates(item, taint) for item in accepted) for taint in blocking) else ""
+    return architecture if all(any(_tolerates(item, taint) for item in accepted) for taint in blocking_taints(node)) else ""
+
+
+def blocking_taints(node: JsonObject) -> list[JsonObject]:
+    """The node's taints that keep away whoever does not tolerate them."""
+    return [taint for taint in (node.get("spec") or {}).get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
 
 
 def _is_ready(node: JsonObject) -> bool:

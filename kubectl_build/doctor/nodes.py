@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kubectl_build.builder.nodes import usable_architecture
+from kubectl_build.builder.ladder import has_user_namespaces
+from kubectl_build.builder.nodes import blocking_taints, usable_architecture
 from kubectl_build.builder.state import Builder
 from kubectl_build.doctor.finding import Finding, note, ok, problem
 from kubectl_build.doctor.patient import Patient
@@ -45,7 +46,7 @@ def _unusable(node: JsonObject) -> Finding:
         return note(f"node {name} is not Ready", "no builder is started there", f"kubectl describe node {name}")
     if spec.get("unschedulable"):
         return note(f"node {name} is cordoned", "no builder is started there", f"kubectl uncordon {name}")
-    taints = [taint for taint in spec.get("taints") or () if taint.get("effect") != "PreferNoSchedule"]
+    taints = blocking_taints(node)
     shown = ", ".join(_taint(taint) for taint in taints)
     if not shown:
         return note(f"node {name} does not say its architecture", "no builder is started there", f"kubectl describe node {name}")
@@ -61,7 +62,7 @@ def _pressed(node: JsonObject, kind: str) -> Finding:
 
 def _runtime_findings(nodes: list[JsonObject]) -> list[Finding]:
     """Which nodes have a runtime with user namespaces; what a node does not say (Kubernetes before v1.33) is not known."""
-    able = [_name(node) for node in nodes if _has_user_namespaces(node)]
+    able = [_name(node) for node in nodes if has_user_namespaces(node)]
     if not nodes:
         return []
     if len(able) == len(nodes):
@@ -69,11 +70,6 @@ def _runtime_findings(nodes: list[JsonObject]) -> list[Finding]:
     names = ", ".join(sorted(_name(node) for node in nodes if _name(node) not in able)[:_SHOWN])
     words = f"container runtimes without user namespaces, as far as the nodes say: {names}"
     return [note(words, "builders there are rootless or privileged", "kubectl get nodes -o wide")]
-
-
-def _has_user_namespaces(node: JsonObject) -> bool:
-    handlers = (node.get("status") or {}).get("runtimeHandlers") or ()
-    return any((handler.get("features") or {}).get("userNamespaces") for handler in handlers if not handler.get("name"))
 
 
 def _pools_without_nodes(builder: Builder | None, counts: Counter[str]) -> list[Finding]:
