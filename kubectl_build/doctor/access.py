@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from kubectl_build.cluster.proxy import proxy_for
+from kubectl_build.doctor.clocks import LARGEST_SKEW, clock_skew
 from kubectl_build.doctor.finding import Finding, note, ok, problem
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.errors import ApiUnreachable, ConfigError, Unauthorized
@@ -15,7 +16,6 @@ from kubectl_build.errors import ApiUnreachable, ConfigError, Unauthorized
 _OLDEST = (1, 26)
 """Server-side apply and exec over WebSocket work before, but nothing is tested there."""
 _SLOW = 1.0
-_SKEW = 5.0
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -42,9 +42,8 @@ def clock_findings(server: datetime | None, before: float, after: float) -> list
     """Compare the API server's clock, asked between the times `before` and `after` of ours, with ours."""
     if server is None:
         return [note("the API server does not say its time", "whether the clocks agree is not known")]
-    clock = server.replace(tzinfo=server.tzinfo or UTC).timestamp()  # whole seconds
-    skew = clock - after if clock > after else clock + 1 - before if clock + 1 < before else 0.0
-    if abs(skew) <= _SKEW:
+    skew = clock_skew(server.replace(tzinfo=server.tzinfo or UTC).timestamp(), before, after)
+    if abs(skew) <= LARGEST_SKEW:
         return [ok("this machine's clock agrees with the API server's")]
     words = f"this machine's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the API server's"
     return [note(words, "logins and certificates that are valid for a short time may be refused", "timedatectl status")]

@@ -11,6 +11,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
+from kubectl_build.doctor.clocks import clock_skew
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.platform import qemu_name
 from kubectl_build.transport.pod import PodAddress
@@ -77,16 +78,14 @@ async def look_beside(kube: KubeClient, pod: PodAddress) -> Beside:
 
 
 def read_beside(text: str, before: float, after: float) -> Beside:
-    """Read what the command printed between the times `before` and `after` of our clock. A skew within these is none."""
+    """Read what the command printed between the times `before` and `after` of our clock."""
     skew: float | None = None
     disk: tuple[int, int] | None = None
     found: set[str] = set()
     for words in map(str.split, text.splitlines()):
         match words:
             case ["clock", seconds] if seconds.isdigit():
-                clock = int(seconds)
-                # The clock tells whole seconds.
-                skew = clock - after if clock > after else clock + 1 - before if clock + 1 < before else 0.0
+                skew = clock_skew(int(seconds), before, after)
             case ["program", name]:
                 found.add(name)
             case ["disk", _, blocks, _, free, _, _] if blocks.isdigit() and free.isdigit():
