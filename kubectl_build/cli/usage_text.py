@@ -9,11 +9,10 @@ from kubectl_build.buildkit.usage import UsageRecord, UsageTotals
 from kubectl_build.cli.tables import table
 from kubectl_build.model.json import JsonObject
 from kubectl_build.progress.escape import clean_line
+from kubectl_build.progress.units import human_size
 from kubectl_build.survey import Reply
 
 Replies = Sequence[Reply[tuple[UsageRecord, ...]]]
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def usage_table(replies: Replies, now: float) -> str:
@@ -65,15 +64,6 @@ def usage_document(builder: str, replies: Replies) -> JsonObject:
 def all_records(replies: Replies) -> tuple[UsageRecord, ...]:
     """The entries of all daemons that answered."""
     return tuple(record for _, record in _entries(replies))
-
-
-def human_size(size: float) -> str:
-    """A number of bytes with four digits at most: 1.234MB (docker/go-units HumanSize)."""
-    exponent = 0
-    while size >= 1000 and exponent < len(_UNITS) - 1:
-        size /= 1000
-        exponent += 1
-    return f"{size:.4g}{_UNITS[exponent]}"
 
 
 def human_duration(seconds: float) -> str:

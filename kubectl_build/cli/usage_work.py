@@ -14,11 +14,12 @@ from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
 from kubectl_build.cli.replies import builder_or_preferred, raise_alone, raise_for_silence
-from kubectl_build.cli.usage_text import Replies, all_records, human_size, usage_details, usage_document, usage_table, usage_totals
+from kubectl_build.cli.usage_text import Replies, all_records, usage_details, usage_document, usage_table, usage_totals
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.progress.units import human_size
 from kubectl_build.survey import ask_each, find_members
 
 _EVERYTHING = "WARNING! This will remove all build cache. Are you sure you want to continue?"

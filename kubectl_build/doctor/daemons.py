@@ -9,14 +9,15 @@ from kubectl_build.builder.amounts import parse_quantity
 from kubectl_build.builder.names import CONTAINER
 from kubectl_build.builder.spec import DEFAULT_IMAGE
 from kubectl_build.builder.volume import VOLUME
+from kubectl_build.doctor.clocks import LARGEST_SKEW
 from kubectl_build.doctor.finding import Finding, command_of, note, ok, problem
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.doctor.vitals import Beside, Vitals
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import runs_on
+from kubectl_build.progress.units import human_size
 from kubectl_build.survey import Reply
 
-_SKEW = 5.0
 _FULL = 64 * 1024 * 1024
 """Bytes free below which a step that writes anything fails."""
 _NEARLY_FULL = 0.1
@@ -91,7 +92,7 @@ async def check_clocks(patient: Patient) -> list[Finding]:
     known = [(v, v.beside.skew) for v in _answered(await patient.vitals()) if v.beside is not None and v.beside.skew is not None]
     found = []
     for vital, skew in known:
-        if abs(skew) > _SKEW:
+        if abs(skew) > LARGEST_SKEW:
             words = f"the clock of {_where(vital)} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
             consequence = "certificates and tokens may be refused there, and times of images are wrong"
             found.append(note(words, consequence, f"kubectl describe node {vital.link.node}" if vital.link.node else ""))
@@ -106,7 +107,9 @@ async def check_disks(patient: Patient) -> list[Finding]:
         found.append(_disk(vital, vital.beside, patient))
         limit = limits.get(vital.link.name, 0)
         if limit and vital.usage.total > limit * _NEAR_LIMIT:
-            words = f"the cache of {vital.link.name} has {_size(vital.usage.total)} of the {_size(limit)} that its volume may have"
+            words = (
+                f"the cache of {vital.link.name} has {human_size(vital.usage.total)} of the {human_size(limit)} that its volume may have"
+            )
             found.append(
                 note(
                     words, "the kubelet evicts the pod when it has more", patient.typed(f"kubectl buildkit prune --builder {patient.name}")
@@ -116,11 +119,11 @@ async def check_disks(patient: Patient) -> list[Finding]:
 
 
 def _disk(vital: Vitals, beside: Beside | None, patient: Patient) -> Finding:
-    words = f"the cache of {vital.link.name} has {_size(vital.usage.total)}, {_size(vital.usage.reclaimable)} of it reclaimable"
+    words = f"the cache of {vital.link.name} has {human_size(vital.usage.total)}, {human_size(vital.usage.reclaimable)} of it reclaimable"
     if beside is None or beside.disk is None:
         return ok(words)
     total, free = beside.disk
-    words += f"; {_size(free)} of {_size(total)} free on {_where(vital)}"
+    words += f"; {human_size(free)} of {human_size(total)} free on {_where(vital)}"
     command = patient.typed(f"kubectl buildkit prune --all --builder {patient.name}")
     if free < _FULL:
         return problem(words, "steps that write fail: no space left on device", command)
@@ -145,12 +148,3 @@ def _answered(replies: Sequence[Reply[Vitals]]) -> list[Vitals]:
 
 def _where(vital: Vitals) -> str:
     return f"node {vital.link.node}" if vital.link.node else vital.link.name
-
-
-def _size(count: int) -> str:
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.4g}{unit}"

@@ -1,4 +1,4 @@
-"""Numbers as BuildKit prints them."""
+"""Numbers as BuildKit and docker print them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ def format_bytes(count: int) -> str:
     if exponent == 0:
         return f"{count}B"
     return f"{count / 1000**exponent:.2f}{_DECIMAL_UNITS[exponent]}"
+
+
+def human_size(size: float) -> str:
+    """A number of bytes with four digits at most: `1.234MB` (docker/go-units HumanSize)."""
+    exponent = 0
+    while size >= 1000 and exponent < len(_DECIMAL_UNITS) - 1:
+        size /= 1000
+        exponent += 1
+    return f"{size:.4g}{_DECIMAL_UNITS[exponent]}"
 
 
 def format_amount(current: int, total: int) -> str:

@@ -11,8 +11,9 @@ from kubectl_build.buildkit.usage import UsageFilter, UsageRecord, UsageTotals
 from kubectl_build.cli.buildkit import app
 from kubectl_build.cli.main import run_app
 from kubectl_build.cli.options.filters import parse_filters, parse_space
-from kubectl_build.cli.usage_text import human_duration, human_size, usage_details, usage_document, usage_table, usage_totals
+from kubectl_build.cli.usage_text import human_duration, usage_details, usage_document, usage_table, usage_totals
 from kubectl_build.errors import ConnectionLost, UsageError
+from kubectl_build.progress.units import human_size
 from kubectl_build.survey import Member, Reply
 
 RECORDS = (
