@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.docs.pages import DOCS, ROOT, anchors, blocks, commands, headings, links, pages
 from tests.unit.docs.reference import PAGE, flags_of_commands, reference
@@ -32,6 +33,14 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
         dead += [] if found else [link]
 
     assert dead == []
+
+
+def test_yaml_of_every_page_can_be_read() -> None:
+    found = [block for page in pages() for block in blocks(page) if block.language == "yaml"]
+
+    assert found
+    for block in found:
+        assert yaml.safe_load(block.text), str(block)
 
 
 def test_index_names_every_page() -> None:
