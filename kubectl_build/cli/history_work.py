@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from kubectl_build.buildkit.histories import HistoryRecord, delete_record, list_records, replay
-from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.history_text import (
     Entry,
     description,
@@ -21,15 +20,14 @@ from kubectl_build.cli.history_text import (
     record_document,
 )
 from kubectl_build.cli.main import run_async
-from kubectl_build.cli.notes import note
 from kubectl_build.cli.options.builds import chosen, parse_build_filters
-from kubectl_build.cli.replies import builder_or_preferred, raise_alone, raise_for_silence
+from kubectl_build.cli.replies import asked_of_all, raise_alone, raise_for_silence
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.progress.display import open_display
-from kubectl_build.survey import Reply, ask_each, find_members
+from kubectl_build.survey import Reply, ask_each
 
 Replies = tuple[Reply[list[HistoryRecord]], ...]
 
@@ -71,11 +69,7 @@ async def open_history(builder: str, cluster: KubeFlags) -> AsyncIterator[Histor
     async def ask(link: Link) -> list[HistoryRecord]:
         return await list_records(link.client)
 
-    async with connected_to(builder, cluster) as kube:
-        name = await builder_or_preferred(builder, kube)
-        members = await find_members(name, kube, emit=note)
-        replies = await ask_each(members, ask, deadline=deadlines().call, doing="listing the builds")
-        raise_alone(replies)
+    async with asked_of_all(builder, cluster, ask, deadline=deadlines().call, doing="listing the builds") as (name, replies):
         yield History(builder=name, replies=replies, entries=entries_of(replies))
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import typer
 
 from kubectl_build.buildkit.usage import PruneOrder, UsageFilter, UsageRecord, UsageTotals, disk_usage, prune
-from kubectl_build.cli.connect import connected_to
 from kubectl_build.cli.main import run_async
-from kubectl_build.cli.notes import note
-from kubectl_build.cli.replies import builder_or_preferred, raise_alone, raise_for_silence
+from kubectl_build.cli.replies import asked_of_all, raise_for_silence
 from kubectl_build.cli.usage_text import Replies, all_records, usage_details, usage_document, usage_table, usage_totals
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.progress.units import human_size
-from kubectl_build.survey import ask_each, find_members
 
 _EVERYTHING = "WARNING! This will remove all build cache. Are you sure you want to continue?"
 _DANGLING = "WARNING! This will remove all dangling build cache. Are you sure you want to continue?"
@@ -43,19 +42,8 @@ def show_usage(builder: str, cluster: KubeFlags, wanted: UsageFilter, shown: Sho
     async def ask(link: Link) -> tuple[UsageRecord, ...]:
         return await disk_usage(link.client, wanted)
 
-    async def work() -> int:
-        async with connected_to(builder, cluster) as kube:
-            name = await builder_or_preferred(builder, kube)
-            members = await find_members(name, kube, emit=note)
-            replies = await ask_each(members, ask, deadline=deadlines().usage, doing="listing the cache", connecting=connecting)
-        raise_alone(replies)
-        _show(name, replies, shown)
-        if not shown.as_json:
-            print(usage_totals(UsageTotals.of(all_records(replies))))
-        raise_for_silence(name, replies)
-        return 0
-
-    return run_async(work)
+    asked = asked_of_all(builder, cluster, ask, deadline=deadlines().usage, doing="listing the cache", connecting=connecting)
+    return _print(asked, shown, usage_totals)
 
 
 def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Shown, *, connecting: float | None, force: bool) -> int:
@@ -66,16 +54,17 @@ def prune_usage(builder: str, cluster: KubeFlags, order: PruneOrder, shown: Show
     async def ask(link: Link) -> tuple[UsageRecord, ...]:
         return await prune(link.client, link.info.version, order)
 
+    asked = asked_of_all(builder, cluster, ask, deadline=deadlines().prune, doing="deleting from the cache", connecting=connecting)
+    return _print(asked, shown, lambda totals: f"Total: {human_size(totals.total)}")
+
+
+def _print(asked: AbstractAsyncContextManager[tuple[str, Replies]], shown: Shown, sums: Callable[[UsageTotals], str]) -> int:
     async def work() -> int:
-        async with connected_to(builder, cluster) as kube:
-            name = await builder_or_preferred(builder, kube)
-            members = await find_members(name, kube, emit=note)
-            replies = await ask_each(members, ask, deadline=deadlines().prune, doing="deleting from the cache", connecting=connecting)
-        raise_alone(replies)
-        _show(name, replies, shown)
-        if not shown.as_json:
-            print(f"Total: {human_size(UsageTotals.of(all_records(replies)).total)}")
-        raise_for_silence(name, replies)
+        async with asked as (name, replies):
+            _show(name, replies, shown)
+            if not shown.as_json:
+                print(sums(UsageTotals.of(all_records(replies))))
+            raise_for_silence(name, replies)
         return 0
 
     return run_async(work)
