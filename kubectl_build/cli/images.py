@@ -18,13 +18,14 @@ from kubectl_build.cli.connect import connected
 from kubectl_build.cli.files import check_result_file, write_result
 from kubectl_build.cli.image_text import description, document, formatted, is_default
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.notes import note
 from kubectl_build.cli.options.annotations import parse_annotations
 from kubectl_build.cli.options.arguments import parse_tags
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import address, registry_dial
 from kubectl_build.errors import ClusterError, ConfigError, UsageError
-from kubectl_build.model.events import BuildEvent, Note, Sink
+from kubectl_build.model.events import Sink
 from kubectl_build.model.gojson import marshal_indent
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.platform import parse_platforms
@@ -102,7 +103,7 @@ def inspect_image(name: str, access: Access, cluster: KubeFlags, *, template: st
     reference = parse_reference(name)
 
     async def work() -> int:
-        async with _registries(access, cluster, _note) as registries:
+        async with _registries(access, cluster, note) as registries:
             found = await inspect(registries, reference)
             if raw:
                 sys.stdout.buffer.write(found.data)
@@ -129,8 +130,8 @@ def create_image(
 
     async def work() -> int:
         if dry_run:
-            async with _registries(access, cluster, _note) as registries:
-                combined = await join_images(request, registries, emit=_note)
+            async with _registries(access, cluster, note) as registries:
+                combined = await join_images(request, registries, emit=note)
             sys.stdout.buffer.write(combined.data + b"\n")
             return 0
         async with (
@@ -152,11 +153,6 @@ def create_image(
 def _metadata(combined: Combined, request: CreateRequest) -> str:
     names = ",".join(sorted({tag.repository for tag in request.tags}))
     return marshal_indent({"containerimage.descriptor": gojson.descriptor(combined.descriptor), "image.name": names}).decode()
-
-
-def _note(event: BuildEvent) -> None:
-    if isinstance(event, Note) and event.text:
-        print(event.text, file=sys.stderr)
 
 
 @asynccontextmanager

@@ -18,9 +18,10 @@ from kubectl_build.cli.connect import connected_for
 from kubectl_build.cli.files import write_result
 from kubectl_build.cli.limit import limited
 from kubectl_build.cli.main import run_async
+from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import with_preference
 from kubectl_build.cli.verbosity import DETAILS, STEPS, phases_told, with_phases
-from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.model.events import BuildEvent, StatusUpdate
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
@@ -122,10 +123,6 @@ def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: 
 def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool, timeout: float | None) -> int:
     """Print the plan on stdout and stop. Notes go to stderr."""
     from kubectl_build.pipeline import plan_only
-
-    def note(event: BuildEvent) -> None:
-        if isinstance(event, Note) and event.text:
-            print(event.text, file=sys.stderr)
 
     async def work() -> int:
         activity = Activity()
