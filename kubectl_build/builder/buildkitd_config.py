@@ -69,6 +69,7 @@ def parse_buildkitd_config(text: str, *, source: str, read: ReadFile | None = No
     """
     document = _document(text, source)
     _refuse_what_breaks_the_pod(document, source)
+    _leave_to_the_daemon(document)
     _table(_table(document.get("worker", {}), "worker", source).get("oci", {}), "worker.oci", source)
     _texts(document.get("insecure-entitlements", []), "insecure-entitlements", source)
     registries: dict[str, RegistrySettings] = {}

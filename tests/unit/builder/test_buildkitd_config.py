@@ -128,6 +128,12 @@ def test_config_that_keeps_the_socket_may_listen_elsewhere_too() -> None:
     assert tomllib.loads(parse_buildkitd_config(text, source="x").text) == tomllib.loads(text)
 
 
+def test_places_that_every_daemon_knows_are_left_to_it_since_a_rootless_one_has_others() -> None:
+    text = 'root = "/var/lib/buildkit"\ndebug = true\n[grpc]\naddress = ["unix:///run/buildkit/buildkitd.sock"]\nuid = 1\n'
+
+    assert tomllib.loads(parse_buildkitd_config(text, source="x").text) == {"debug": True, "grpc": {"uid": 1}}
+
+
 def test_config_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load_buildkitd_config(tmp_path / "none.toml")
