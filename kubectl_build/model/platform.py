@@ -54,11 +54,6 @@ class Platform:
         os = f"{self.os}({options})" if options else self.os
         return "/".join(part for part in (os, self.architecture, self.variant) if part)
 
-    @property
-    def path_name(self) -> str:
-        """The name with underscores, as BuildKit names directories of a split local output (linux_arm_v7)."""
-        return str(self).replace("/", "_")
-
 
 def normalize(os: str, architecture: str, variant: str = "", os_version: str = "", os_features: Iterable[str] = ()) -> Platform:
     """Return the platform under its usual names: x86_64 becomes amd64, aarch64 arm64, armhf arm/v7, macos darwin, "" linux."""

@@ -22,8 +22,6 @@ from kubectl_build.model.request import Output, OutputType
 LOCAL_DELETE = "buildx.local.delete"
 """The entitlement that lets a local output with mode=delete empty a directory outside the working directory."""
 
-_ARCHIVES = (OutputType.OCI, OutputType.DOCKER)
-
 
 def refuse_load(what: str) -> UsageError:
     """The error for a result that is to go into a local docker."""

@@ -67,10 +67,6 @@ def test_native_architecture_of_386_is_amd64() -> None:
     assert native_architecture(parse_platform("linux/s390x")) == "s390x"
 
 
-def test_path_name_of_a_variant_has_underscores() -> None:
-    assert parse_platform("linux/arm/v7").path_name == "linux_arm_v7"
-
-
 def test_credentials_in_a_repr_show_nothing() -> None:
     shown = repr(Credentials(username="me", secret="hidden", registry_token="hidden"))
 
