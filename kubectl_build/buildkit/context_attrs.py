@@ -19,6 +19,7 @@ from kubectl_build.model.inputs import (
     local_name,
 )
 from kubectl_build.model.request import BuildRequest
+from kubectl_build.session.upload import upload_url
 
 _CONTEXTS_CAP = "moby.buildkit.frontend.contexts+forward"
 _GIT_QUERY_CAP = "moby.buildkit.frontend.gitquerystring"
@@ -43,7 +44,7 @@ def context_attrs(request: BuildRequest, shared_keys: Mapping[str, str]) -> dict
             if _has_query(url):
                 caps.add(_GIT_QUERY_CAP)
         case ArchiveContext(id=id):
-            attrs["context"] = f"http://buildkit-session/{id}"
+            attrs["context"] = upload_url(id)
     if request.dockerfile.separate:
         attrs["dockerfilekey"] = "dockerfile"
     for name, context in request.named_contexts.items():

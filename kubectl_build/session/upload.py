@@ -20,13 +20,10 @@ from kubectl_build.session.threads import in_thread
 CHUNK: Final = 256 << 10
 """File bytes in one message. The daemon takes messages of up to 16 MiB."""
 
-HOST: Final = "buildkit-session"
-"""The host of the URLs that the daemon asks its sessions for."""
-
 
 def upload_url(id: str) -> str:
     """Return the URL by which a build names the file that `Upload` serves as `id`."""
-    return f"http://{HOST}/{id}"
+    return f"http://buildkit-session/{id}"
 
 
 class Upload:
