@@ -50,10 +50,10 @@ def _command(plugin: str) -> object:
 
 def _main(plugin: str) -> NoReturn:
     gc.disable()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 2):  # the terminal in which somebody is typing
-        os.dup2(nowhere, stream)
     try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 2):  # the terminal in which somebody is typing
+            os.dup2(nowhere, stream)
         lines = complete(plugin, sys.argv[1:] or [""], os.environ).lines()
         os.write(1, "".join(f"{line}\n" for line in lines).encode(errors="replace"))
     except BaseException:  # noqa: BLE001 - no answer is the only one that disturbs nobody

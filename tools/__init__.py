@@ -1,0 +1,1 @@
+"""What makes releases of this program. No part of it."""

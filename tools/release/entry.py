@@ -1,0 +1,33 @@
+"""Start of the stand-alone executable: one program under the names of all four, `kubectl-buildkit` where it has another."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the program that this was started as."""
+    _forget_own_libraries()
+    name = Path(sys.argv[0]).name.removesuffix(".exe")
+    if name.startswith("kubectl_complete-"):
+        from kubectl_build.cli import complete
+
+        (complete.build_main if name == "kubectl_complete-build" else complete.buildkit_main)()
+    from kubectl_build.cli import main as programs
+
+    (programs.build_main if name == "kubectl-build" else programs.buildkit_main)()
+
+
+def _forget_own_libraries() -> None:
+    """Programs that are started from here (git, credential helpers) shall load the system's libraries, not those beside this one."""
+    before = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
+    os.environ.pop("LD_LIBRARY_PATH", None)
+    if before:
+        os.environ["LD_LIBRARY_PATH"] = before
+
+
+if __name__ == "__main__":
+    main()
