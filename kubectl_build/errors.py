@@ -225,6 +225,11 @@ class TimedOut(KubectlBuildError):
     exit_code = 124
 
 
+def system_words(error: OSError) -> str:
+    """Why the system refused, for the end of a message: "no such file or directory"."""
+    return (error.strerror or str(error) or "unknown error").lower()
+
+
 def most_telling(error: BaseException) -> BaseException:
     """Pick the one error to tell of a group: anything before a mere loss of a connection, which is often its consequence.
 

@@ -26,7 +26,7 @@ from kubectl_build.buildkit.subrequest import CallResult, run_call
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
-from kubectl_build.errors import UsageError, ungrouped
+from kubectl_build.errors import UsageError, system_words, ungrouped
 from kubectl_build.held import held
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Reached, Sink, timed, told_once
@@ -161,7 +161,7 @@ async def _with_fetched_dockerfile(request: BuildRequest, pools: Pools, pool: st
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kubectl-build-")))
             (directory / "Dockerfile").write_bytes(data)
         except OSError as error:
-            what = f"the Dockerfile of {request.dockerfile.url} cannot be kept: {(error.strerror or str(error)).lower()}"
+            what = f"the Dockerfile of {request.dockerfile.url} cannot be kept: {system_words(error)}"
             raise UsageError(what, hint="TMPDIR names another directory for temporary files") from error
         yield replace(request, dockerfile=replace(request.dockerfile, name="Dockerfile", url="", directory=directory, separate=True))
 

@@ -15,7 +15,7 @@ from kubectl_build.builder import names
 from kubectl_build.builder.reader import Reader
 from kubectl_build.builder.spec import ClientFile, SpecChange
 from kubectl_build.builder.spec_yaml import KEY, parse_spec
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.errors import ConfigError, UsageError, system_words
 from kubectl_build.model.json import JsonObject
 
 _IGNORED = ("NetworkPolicy", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
@@ -109,6 +109,6 @@ def _text(name: str, what: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as exc:
-        raise UsageError(f'{what} "{name}" cannot be read: {(exc.strerror or "unknown error").lower()}') from exc
+        raise UsageError(f'{what} "{name}" cannot be read: {system_words(exc)}') from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f'{what} "{name}" is not UTF-8 text') from exc

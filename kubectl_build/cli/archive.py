@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 from kubectl_build.model.inputs import ArchiveContext
 
 _HEAD = 1024
@@ -62,7 +62,7 @@ def spool(head: bytes, stream: io.BufferedIOBase, file: Path) -> str:
                 chunk = stream.read1(_CHUNK)
     except OSError as error:
         raise UsageError(
-            f'stdin cannot be kept in "{file.parent}": {(error.strerror or str(error)).lower()}', hint="TMPDIR names another directory"
+            f'stdin cannot be kept in "{file.parent}": {system_words(error)}', hint="TMPDIR names another directory"
         ) from error
     return digest.hexdigest()
 

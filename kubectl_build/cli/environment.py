@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.errors import ConfigError, UsageError, system_words
 from kubectl_build.model.json import parse_json
 
 _PROXIES = {"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy", "FTP_PROXY": "ftpProxy"}
@@ -61,7 +61,7 @@ def source_policy(environ: Mapping[str, str]) -> str:
         text = Path(path).read_text()
         document = parse_json(text)
     except OSError as error:
-        raise ConfigError(f'failed to read policy file "{path}" of {_POLICY}: {(error.strerror or str(error)).lower()}') from error
+        raise ConfigError(f'failed to read policy file "{path}" of {_POLICY}: {system_words(error)}') from error
     except ValueError as error:
         raise ConfigError(f'failed to parse source policy "{path}" of {_POLICY}: it is not JSON') from error
     if not isinstance(document, dict):

@@ -6,7 +6,7 @@ import locale
 import os
 from pathlib import Path
 
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 
 
 def check_result_file(flag: str, path: Path) -> None:
@@ -24,7 +24,7 @@ def forget_result(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f'"{path}" cannot be removed: {_words(error)}') from error
+        raise UsageError(f'"{path}" cannot be removed: {system_words(error)}') from error
 
 
 def write_result(path: Path, text: str) -> None:
@@ -45,13 +45,9 @@ def write_result_bytes(path: Path, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f'"{path}" cannot be written: {_words(error)}') from error
+        raise UsageError(f'"{path}" cannot be written: {system_words(error)}') from error
 
 
 def _in_place(path: Path) -> bool:
     """Whether this is a pipe or device, or a name for an open file such as /dev/stdout: removing it would break it for everybody."""
     return str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or "unknown error").lower()

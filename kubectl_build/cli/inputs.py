@@ -17,7 +17,7 @@ from pathlib import Path
 from kubectl_build.cli import archive, layouts
 from kubectl_build.cli.private import PrivateDirectory, private_directory
 from kubectl_build.cli.remote import is_address, is_http, is_remote
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 from kubectl_build.model.inputs import Context, Dockerfile, LocalContext, NamedContext, RemoteContext
 from kubectl_build.model.reference import parse_reference
 
@@ -216,7 +216,7 @@ def _with_ignore_file(inputs: Inputs, ignore_file: str, private: PrivateDirector
         shutil.copyfile(inputs.dockerfile.directory / name, directory / name)
         shutil.copyfile(source, directory / f"{name}.dockerignore")
     except OSError as error:
-        raise UsageError(f'"{error.filename}" cannot be copied: {(error.strerror or str(error)).lower()}') from error
+        raise UsageError(f'"{error.filename}" cannot be copied: {system_words(error)}') from error
     return replace(inputs.dockerfile, directory=directory, separate=True)
 
 

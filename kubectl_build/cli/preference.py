@@ -17,7 +17,7 @@ from kubectl_build.builder.names import check_builder_name
 from kubectl_build.cli.environment import DEFAULT_BUILDER
 from kubectl_build.cli.files import write_result
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.errors import ConfigError, UsageError, system_words
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import parse_json
 from kubectl_build.model.request import BuildRequest
@@ -52,7 +52,7 @@ def remember_builder(name: str, context: str, namespace: str, environ: Mapping[s
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'"{file.parent}" cannot be made: {(error.strerror or "unknown error").lower()}') from error
+        raise UsageError(f'"{file.parent}" cannot be made: {system_words(error)}') from error
     write_result(file, json.dumps(document, indent=2, sort_keys=True) + "\n")
     return file
 
@@ -96,7 +96,7 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise ConfigError(f'the preferred builders in "{file}" cannot be read: {(error.strerror or "unknown error").lower()}') from error
+        raise ConfigError(f'the preferred builders in "{file}" cannot be read: {system_words(error)}') from error
     except ValueError:
         document = None
     if not isinstance(document, dict) or not all(_is_names(value) for value in document.values()):

@@ -14,7 +14,7 @@ import stat as st
 from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
-from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.errors import ProtocolError, UsageError, system_words
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.stat import MODE_CHAR_DEVICE, MODE_DEVICE, MODE_FIFO, MODE_SYMLINK, Stat, unix_permissions
 from kubectl_build.proto.fsutil_pb2 import Packet
@@ -335,4 +335,4 @@ def _set_metadata(descriptor: int, stat: Stat) -> None:
 
 
 def _failed(path: str, exc: OSError) -> UsageError:
-    return UsageError(f'output "{path}" cannot be written: {(exc.strerror or "unknown error").lower()}')
+    return UsageError(f'output "{path}" cannot be written: {system_words(exc)}')

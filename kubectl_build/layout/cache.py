@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from kubectl_build.errors import KubectlBuildError, ProtocolError, UsageError
+from kubectl_build.errors import KubectlBuildError, ProtocolError, UsageError, system_words
 from kubectl_build.layout.index import find_entry, put_entry, read_index, tag_name
 from kubectl_build.layout.store import LayoutStore, check_place
 from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, is_digest
@@ -144,7 +144,7 @@ def _exportable(exports: Sequence[CacheEntry], stores: dict[str, LayoutStore]) -
         try:
             check_place(Path(path))
         except OSError as exc:
-            raise UsageError(f'local cache "{path}" cannot be made: {(exc.strerror or "unknown error").lower()}') from exc
+            raise UsageError(f'local cache "{path}" cannot be made: {system_words(exc)}') from exc
         _true(entry, "reset")
         name = _store_name(path)
         stores[f"local:{name}"] = LayoutStore(path)  # also in place of the one that imports from there

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.errors import ProtocolError, UsageError, system_words
 from kubectl_build.model.digest import is_digest
 
 CHUNK: Final = 1 << 20
@@ -204,12 +204,12 @@ def check_place(path: Path) -> None:
 
 def unreadable(path: Path, exc: OSError) -> UsageError:
     """Say in words that `path` cannot be read."""
-    return UsageError(f'"{path}" cannot be read: {(exc.strerror or "unknown error").lower()}')
+    return UsageError(f'"{path}" cannot be read: {system_words(exc)}')
 
 
 def unwritable(path: Path, exc: OSError) -> UsageError:
     """Say in words that `path` cannot be written."""
-    return UsageError(f'"{path}" cannot be written: {(exc.strerror or "unknown error").lower()}')
+    return UsageError(f'"{path}" cannot be written: {system_words(exc)}')
 
 
 def _create(part: Path) -> BinaryIO:

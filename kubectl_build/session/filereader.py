@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from kubectl_build.errors import ContextChanged, UsageError
+from kubectl_build.errors import ContextChanged, UsageError, system_words
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.stat import Stat
 from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
@@ -192,6 +192,6 @@ def _changed(path: str, how: str) -> ContextChanged:
 
 def _unreadable(path: str, exc: OSError) -> UsageError:
     return UsageError(
-        f'"{path}" cannot be read: {(exc.strerror or "unknown error").lower()}',
+        f'"{path}" cannot be read: {system_words(exc)}',
         hint="change its permissions or exclude it in .dockerignore",
     )

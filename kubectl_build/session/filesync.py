@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 from kubectl_build.fsutil import packets
 from kubectl_build.fsutil.filter import Filter, make_filter
 from kubectl_build.fsutil.walk import walk
@@ -69,7 +69,7 @@ def _filter_for(root: str, stream: ServerStream) -> Filter:
             follow=unescape(metadata, "followpaths"),
         )
     except OSError as exc:
-        raise UsageError(f'"{exc.filename}" cannot be read: {(exc.strerror or "unknown error").lower()}') from exc
+        raise UsageError(f'"{exc.filename}" cannot be read: {system_words(exc)}') from exc
 
 
 class _Transfer:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 
 _PATIENCE: Final = 0.1
 """Seconds that a pipe is waited for at a time: how long a cancellation may take."""
@@ -100,7 +100,7 @@ class OutputFile:
             self._temporary = ""
 
     def _failed(self, exc: OSError) -> UsageError:
-        return UsageError(f"{self._shown} cannot be written: {(exc.strerror or 'unknown error').lower()}")
+        return UsageError(f"{self._shown} cannot be written: {system_words(exc)}")
 
 
 def _opened_special(path: str | Path) -> Generator[None, None, int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 from kubectl_build.model.inputs import Secret
 from kubectl_build.proto.secrets_pb2 import GetSecretRequest, GetSecretResponse
 from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError, frame
@@ -140,4 +140,4 @@ def _read_into(value: bytearray, path: Path) -> Generator[None, None, None]:
 
 
 def _unreadable(id: str, path: Path, exc: OSError) -> UsageError:
-    return UsageError(f'secret "{id}" cannot be read from "{path}": {(exc.strerror or "unknown error").lower()}')
+    return UsageError(f'secret "{id}" cannot be read from "{path}": {system_words(exc)}')

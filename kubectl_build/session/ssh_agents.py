@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.errors import ConfigError, UsageError, system_words
 from kubectl_build.model.inputs import SshAgent
 from kubectl_build.session.ssh import SshForward
 from kubectl_build.session.threads import in_thread
@@ -125,7 +125,7 @@ def is_encrypted(key: bytes) -> bool:
 
 
 def _unreadable(id: str, path: Path, exc: OSError) -> UsageError:
-    return UsageError(f'--ssh "{id}": "{path}" cannot be read: {(exc.strerror or "unknown error").lower()}')
+    return UsageError(f'--ssh "{id}": "{path}" cannot be read: {system_words(exc)}')
 
 
 def _program(name: str) -> str:

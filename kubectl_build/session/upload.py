@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kubectl_build.errors import UsageError
+from kubectl_build.errors import UsageError, system_words
 from kubectl_build.proto.upload_pb2 import BytesMessage
 from kubectl_build.proto.wire import bytes_head
 from kubectl_build.session.rpc import NOT_FOUND, Handler, RpcError
@@ -53,4 +53,4 @@ class Upload:
             finally:
                 await in_thread(file.close)
         except OSError as exc:
-            raise UsageError(f'"{source}" cannot be read: {(exc.strerror or "unknown error").lower()}') from exc
+            raise UsageError(f'"{source}" cannot be read: {system_words(exc)}') from exc

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from kubectl_build.errors import ConfigError, ConnectionLost, KubectlBuildError
+from kubectl_build.errors import ConfigError, ConnectionLost, KubectlBuildError, system_words
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.sockets import SocketStream
 
@@ -81,7 +81,7 @@ async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
     try:
         folder = tempfile.mkdtemp(prefix="kubectl-build-", dir=_short_folder())
     except OSError as exc:
-        raise ConfigError(f"no temporary directory can be made: {(exc.strerror or str(exc)).lower()}", hint="set TMPDIR") from exc
+        raise ConfigError(f"no temporary directory can be made: {system_words(exc)}", hint="set TMPDIR") from exc
     try:
         listener, target = _listen(folder)
         with listener:
