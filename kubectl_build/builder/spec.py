@@ -14,10 +14,10 @@ from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform, native_architecture
+from kubectl_build.model.request import ENTITLEMENTS
 
 DEFAULT_IMAGE = "docker.io/moby/buildkit:v0.31.2"
 DEFAULT_QEMU_IMAGE = "docker.io/tonistiigi/binfmt:qemu-v10.2.3-68"
-ENTITLEMENTS = ("network.host", "security.insecure", "device")
 
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {"requests": {"cpu": "100m", "memory": "256Mi"}}
 """Enough for the daemon itself, so that the pod is not the first that a full node evicts; builds use what the node has to spare."""

@@ -10,6 +10,9 @@ from kubectl_build.model.inputs import Context, Dockerfile, NamedContext, Secret
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference, parse_reference
 
+ENTITLEMENTS = ("network.host", "security.insecure", "device")
+"""What a build may ask for beyond the usual, and a builder grant (moby/buildkit util/entitlements)."""
+
 
 class Emulation(StrEnum):
     """Values of --emulation."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from kubectl_build.cli.options.fields import parse_fields, parse_size
 from kubectl_build.cli.options.outputs import LOCAL_DELETE
 from kubectl_build.errors import UsageError
+from kubectl_build.model.request import ENTITLEMENTS
 
-_ENTITLEMENTS = ("network.host", "security.insecure", "device")
 # fmt: off
 _ULIMITS = frozenset((
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending",
@@ -65,8 +65,8 @@ def parse_entitlements(texts: Iterable[str]) -> tuple[tuple[str, ...], bool]:
                 raise UsageError(f'--allow "{text}": {LOCAL_DELETE} does not accept a value')
             local_delete = True
             continue
-        if key not in _ENTITLEMENTS or (equals and key != "device"):
-            raise UsageError(f"invalid entitlement: {text}", hint=f"--allow takes {', '.join(_ENTITLEMENTS)} and {LOCAL_DELETE}")
+        if key not in ENTITLEMENTS or (equals and key != "device"):
+            raise UsageError(f"invalid entitlement: {text}", hint=f"--allow takes {', '.join(ENTITLEMENTS)} and {LOCAL_DELETE}")
         if key == "device" and value:
             _check_device(text, parse_fields("--allow", value))
         granted.append(text)
