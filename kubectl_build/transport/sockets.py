@@ -64,7 +64,7 @@ class SocketStream:
             yield
         except OSError as exc:
             self._check()
-            raise ConnectionLost(f"the connection to {self._where} was lost: {_words(exc)}") from exc
+            raise ConnectionLost(f"the connection to {self._where} was lost: {words(exc)}") from exc
         finally:
             self._calls -= 1
             if self._closed and not self._calls:
@@ -100,7 +100,7 @@ async def connected_socket(host: str, port: int) -> socket.socket:
         async with asyncio.timeout(deadlines().connect):
             addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError, UnicodeError) as exc:  # the last for a name with an empty or too long part
-        raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({_words(exc)})') from exc
+        raise DialError(f'cannot connect to {where}: the name "{host}" is not known ({words(exc)})') from exc
     failure: DialError | None = None
     for family, _, _, _, address in addresses:
         try:
@@ -120,16 +120,17 @@ async def _connect(family: int, address: str | tuple[Any, ...], where: str) -> s
             await asyncio.get_running_loop().sock_connect(sock, address)
     except (OSError, TimeoutError) as exc:
         sock.close()
-        raise DialError(f"cannot connect to {where}: {_words(exc)}") from exc
+        raise DialError(f"cannot connect to {where}: {words(exc)}") from exc
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _words(exc: Exception) -> str:
+def words(exc: Exception) -> str:
+    """Why a connection failed, for the end of a message."""
     if isinstance(exc, TimeoutError) and not exc.args:
         return f"no answer within {deadlines().connect:g} s"
     if isinstance(exc, socket.gaierror):
         return str(exc.strerror).lower()
-    return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else str(exc)
+    return (os.strerror(exc.errno) if isinstance(exc, OSError) and exc.errno else str(exc)).lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, DialError, UsageError
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.addresses import TlsFiles
-from kubectl_build.transport.sockets import CHUNK, connected_socket
+from kubectl_build.transport.sockets import CHUNK, connected_socket, words
 
 _CLOSE_SECONDS = 1.0
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
@@ -162,7 +161,7 @@ def _reason(exc: ssl.SSLError, where: str, files: TlsFiles) -> DialError:
 def _words(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or str(exc)).replace("_", " ").lower()
-    return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else str(exc).lower()
+    return words(exc)
 
 
 def _no_password() -> str:
