@@ -13,7 +13,7 @@ from tests.unit.docs.pages import DOCS, ROOT, anchors, blocks, commands, heading
 from tests.unit.docs.reference import PAGE, flags_of_commands, reference
 from tests.unit.docs.sentences import is_said
 
-LOCAL_PATH = ("README.md", "docs/guides/first-build.md", "docs/guides/multi-arch.md", "docs/guides/caching.md", "docs/guides/rootless.md")
+LOCAL_PATH = ("README.md", *(f"docs/guides/{name}.md" for name in ("first-build", "multi-arch", "caching", "rootless", "from-kaniko")))
 """Pages all of whose commands are run, or say why not."""
 
 
