@@ -14,13 +14,13 @@ from kubectl_build.buildkit.context_attrs import context_attrs
 from kubectl_build.buildkit.solve import Exporter, SolveJob
 from kubectl_build.buildkit.source_policy import parse_source_policy
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest, CacheEntry, Output, OutputType
 
 FRONTEND = "dockerfile.v0"
 
 _IMAGES = (OutputType.IMAGE, OutputType.OCI, OutputType.DOCKER)
-_TRUE = ("1", "t", "true")
 
 
 def build_job(
@@ -108,7 +108,7 @@ def frontend_attrs(
     attrs |= _step_attrs(request)
     if platforms:
         attrs["platform"] = ",".join(str(platform) for platform in platforms)
-    if split or request.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower() in _TRUE:
+    if split or parse_bool(request.build_args.get("BUILDKIT_MULTI_PLATFORM", "")):
         attrs["multi-platform"] = "true"
     if request.target:
         attrs["target"] = request.target

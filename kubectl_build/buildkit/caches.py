@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import BuildRequest, CacheEntry
 
 _MAX_TAG = 128
-
-_TRUE = ("1", "t", "true")
 
 
 def cache_imports(request: BuildRequest, pools: Sequence[str] = ()) -> tuple[CacheEntry, ...]:
@@ -35,7 +34,7 @@ def cache_exports(request: BuildRequest, pool: str = "", pools: Sequence[str] = 
     The build argument BUILDKIT_INLINE_CACHE asks for an inline export, as buildx reads it.
     """
     entries = list(request.cache_to)
-    if request.build_args.get("BUILDKIT_INLINE_CACHE", "").lower() in _TRUE and all(entry.type != "inline" for entry in entries):
+    if parse_bool(request.build_args.get("BUILDKIT_INLINE_CACHE", "")) and all(entry.type != "inline" for entry in entries):
         entries.append(CacheEntry(type="inline"))
     return tuple(_place(entry, pool) if len(pools) > 1 else entry for entry in entries)
 

@@ -16,8 +16,9 @@ from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.spec import RegistrySettings, SpecChange, check_entitlement
 from kubectl_build.builder.volume import parse_cache
 from kubectl_build.cli.create_flags import CreateFlags
-from kubectl_build.cli.options.fields import parse_bool, parse_fields
+from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import parse_platforms
 

@@ -12,8 +12,9 @@ from typing import Any
 from kubectl_build.builder.shape import PodShape
 from kubectl_build.builder.spec import SpecChange
 from kubectl_build.builder.volume import CacheVolume
-from kubectl_build.cli.options.fields import parse_bool, parse_fields
+from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.json import JsonObject
 
 

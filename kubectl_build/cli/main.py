@@ -16,11 +16,9 @@ from kubectl_build.cli.coercion import spare_conversions
 from kubectl_build.cli.errors import show_error
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError, UsageError, most_telling
+from kubectl_build.model.gobool import parse_bool
 
 _SIGNALS = {name: 128 + getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)}
-
-_TRUE, _FALSE = {"true", "t", "1"}, {"false", "f", "0"}
-"""What Go's strconv.ParseBool takes."""
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -124,9 +122,10 @@ def _spelled(word: str, switches: Mapping[str, str]) -> str | None:
     if word == "--plan":
         return "--plan=table"
     name, equals, value = word.partition("=")
-    if not equals or name not in switches or value.lower() not in _TRUE | _FALSE:
+    said = parse_bool(value) if equals and name in switches else None
+    if said is None:
         return word
-    return name if value.lower() in _TRUE else switches[name] or None
+    return name if said else switches[name] or None
 
 
 def _switches(command: Any) -> dict[str, str]:

@@ -22,6 +22,7 @@ from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import with_preference
 from kubectl_build.cli.verbosity import DETAILS, STEPS, phases_told, with_phases
 from kubectl_build.model.events import BuildEvent, StatusUpdate
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.model.result import BuildResult
@@ -147,12 +148,12 @@ def _metadata_provenance(environ: Mapping[str, str]) -> str:
     said = environ.get("BUILDX_METADATA_PROVENANCE", "")
     if said in ("min", "max"):
         return said
-    return "" if said == "disabled" or said.lower() in ("0", "f", "false") else "min"
+    return "" if said == "disabled" or parse_bool(said) is False else "min"
 
 
 def _write_metadata(file: Path, result: BuildResult, warnings: Warnings) -> None:
     document = dict(result.metadata_document())
-    if warnings.found and os.environ.get("BUILDX_METADATA_WARNINGS", "").lower() in ("1", "t", "true"):
+    if warnings.found and parse_bool(os.environ.get("BUILDX_METADATA_WARNINGS", "")):
         document["buildx.build.warnings"] = [warning_document(warning) for warning in warnings.found]
     write_result(file, json.dumps(document, indent=2) + "\n")
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubectl_build.cli.options.fields import parse_bool
 from kubectl_build.deadlines import deadlines
+from kubectl_build.model.gobool import parse_bool
 
 """How long one call of git may take. They read a few small files; only BUILDX_GIT_CHECK_DIRTY looks at the whole tree."""
 

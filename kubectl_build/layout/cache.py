@@ -16,6 +16,7 @@ from kubectl_build.errors import KubectlBuildError, ProtocolError, UsageError, s
 from kubectl_build.layout.index import find_entry, put_entry, read_index, tag_name
 from kubectl_build.layout.store import LayoutStore, check_place
 from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, is_digest
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.request import CacheEntry
 
@@ -172,10 +173,9 @@ def _directory(entry: CacheEntry, attribute: str) -> str:
 
 def _true(entry: CacheEntry, attribute: str) -> bool:
     text = entry.attrs.get(attribute, "false")
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
-        return False
+    said = parse_bool(text)
+    if said is not None:
+        return said
     raise UsageError(f'{attribute}={text} of the local cache "{entry.attrs.get("dest", "")}" is neither true nor false')
 
 

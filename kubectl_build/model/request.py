@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.inputs import Context, Dockerfile, NamedContext, Secret, SshAgent
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference, parse_reference
@@ -75,7 +76,7 @@ class Output:
     @property
     def is_layout(self) -> bool:
         """Whether an oci or docker output is a directory with an OCI layout, not an archive (`tar=false`)."""
-        return self.type in (OutputType.OCI, OutputType.DOCKER) and self.attrs.get("tar", "").lower() in ("false", "0", "f")
+        return self.type in (OutputType.OCI, OutputType.DOCKER) and parse_bool(self.attrs.get("tar", "")) is False
 
     @property
     def mirrors(self) -> bool:
@@ -83,7 +84,7 @@ class Output:
         return self.type is OutputType.LOCAL and self.attrs.get("mode", "").strip().lower() == "delete"
 
     def _says(self, name: str) -> bool:
-        return self.attrs.get(name, "").lower() in ("true", "1", "t")
+        return parse_bool(self.attrs.get(name, "")) is True
 
     @property
     def names(self) -> tuple[Reference, ...]:

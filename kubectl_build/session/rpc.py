@@ -6,6 +6,8 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kubectl_build.model.gobool import parse_bool
+
 if TYPE_CHECKING:
     from kubectl_build.session.stream import ServerStream
 
@@ -118,7 +120,7 @@ def unescape(metadata: Metadata, key: str) -> list[str]:
     """Return the values of `key`; where `<key>-encoded` is true they are URL-query-escaped (BuildKit, filesync.go, decodeOpts)."""
     values = list(metadata.get(key, ()))
     encoded = metadata.get(f"{key}-encoded", ())
-    if encoded and encoded[0] in ("1", "t", "T", "true", "TRUE", "True"):
+    if encoded and parse_bool(encoded[0]):
         return [urllib.parse.unquote_plus(value, errors="surrogateescape") for value in values]
     return values
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kubectl_build.cli.options.fields import parse_bool, parse_fields, write_fields
+from kubectl_build.cli.options.fields import parse_fields, write_fields
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 
 _TYPES = ("sbom", "provenance")
 _MODES = ("min", "max", "full")

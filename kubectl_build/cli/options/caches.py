@@ -10,8 +10,9 @@ import configparser
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from kubectl_build.cli.options.fields import parse_bool, parse_fields
+from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import CacheEntry
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kubectl_build.cli.options.fields import parse_bool, parse_fields
+from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.request import Call
 
 _POLICY_BOOLEANS = ("reset", "disabled", "strict")

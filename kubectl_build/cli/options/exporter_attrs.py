@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from kubectl_build.cli.options.fields import parse_bool
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.request import Output
 
 _FLAGS = frozenset(

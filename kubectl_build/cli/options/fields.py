@@ -1,4 +1,4 @@
-"""What the grammars share: CSV values, Go's booleans and docker's sizes (pure)."""
+"""What the grammars share: CSV values and docker's sizes (pure)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from kubectl_build.errors import UsageError
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)')
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
-_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 
 
 def parse_fields(flag: str, text: str) -> list[str]:
@@ -36,11 +35,6 @@ def write_fields(pairs: Iterable[tuple[str, str]]) -> str:
     """Write KEY=VALUE pairs as CSV: the reverse of `parse_fields`, with quotes only where they are needed."""
     texts = (f"{key}={value}" for key, value in pairs)
     return ",".join('"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text for text in texts)
-
-
-def parse_bool(text: str) -> bool | None:
-    """Read a boolean as Go's strconv.ParseBool does; None for what is none."""
-    return True if text in _TRUE else False if text in _FALSE else None
 
 
 def parse_size(text: str) -> int | None:

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 
 from kubectl_build.buildkit.usage import UsageFilter
-from kubectl_build.cli.options.fields import parse_bool, parse_size
+from kubectl_build.cli.options.fields import parse_size
 from kubectl_build.deadlines import parse_duration
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 
 _OPPOSITES = {"mutable": "immutable", "immutable": "mutable", "shared": "private", "private": "shared"}
 _FLAGS = ("inuse", *_OPPOSITES)

@@ -13,10 +13,11 @@ from kubectl_build.cli.options.annotations import parse_annotations
 from kubectl_build.cli.options.arguments import add_environment, parse_build_args, parse_labels, parse_tags
 from kubectl_build.cli.options.attests import parse_attests
 from kubectl_build.cli.options.calls import parse_call, parse_policy
-from kubectl_build.cli.options.fields import parse_bool, parse_fields, parse_size, write_fields
+from kubectl_build.cli.options.fields import parse_fields, parse_size, write_fields
 from kubectl_build.cli.options.limits import parse_add_hosts, parse_entitlements, parse_resources, parse_ulimits
 from kubectl_build.cli.options.outputs import check_outputs, parse_output, with_push
 from kubectl_build.errors import UsageError
+from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import Annotation, Call, Output, OutputType
 
