@@ -6,6 +6,7 @@ CONTINUATION frames; their values are patterns and come with blanks at their end
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -37,6 +38,9 @@ MAX_ANSWERS: Final = 1 << 20
 WRITE_SIZE: Final = 256 << 10
 """Bulk bytes in one write. PING, SETTINGS and Health wait for one write at most."""
 
+_FRAME_HEADER: Final = struct.Struct(">IBI")
+"""Length in 24 bits and type in 8, flags, stream (RFC 9113, 4.1). A DATA frame's type is 0."""
+
 _HEADER_COST: Final = 128
 """Bytes that a header costs besides its text."""
 
@@ -66,6 +70,7 @@ class Connection:
         self._unread = 0
         self._metadata_size = 0
         self._control = bytearray()
+        self._written: list[bytes | memoryview] = []
         self._ended = False
         self.urgent_answers = 0
         """Urgent calls whose whole answer has been handed out by `next_write`."""
@@ -107,6 +112,8 @@ class Connection:
         if self._ended:
             return b""
         budget = WRITE_SIZE
+        self._written.append(bytes(self._control))
+        self._control.clear()
         for stream_id, call in list(self._calls.items()):
             if call.urgent:
                 self._push(stream_id, call, budget, reserve=0)
@@ -118,8 +125,9 @@ class Connection:
                 budget -= used
                 if used and stream_id in self._calls:  # to the end of the line
                     self._calls[stream_id] = self._calls.pop(stream_id)
-        data = bytes(self._control) + self._h2.data_to_send()
-        self._control.clear()
+        self._written.append(self._h2.data_to_send())
+        data = b"".join(self._written)
+        self._written.clear()
         return data
 
     def _push(self, stream_id: int, call: _Call, budget: int, *, reserve: int) -> int:
@@ -131,19 +139,29 @@ class Connection:
             connection.send_headers(stream_id, response_headers(gzip=call.stream.compression is not None))
             call.headers_sent = True
         while stream.outgoing and sent < budget:
-            window = min(
-                connection.local_flow_control_window(stream_id),
-                connection.outbound_flow_control_window - reserve,
-                connection.max_outbound_frame_size,
-            )
+            window = min(connection.local_flow_control_window(stream_id), connection.outbound_flow_control_window - reserve)
             if window <= 0:
                 break
-            chunk = stream.take(window)
-            connection.send_data(stream_id, chunk)
+            chunk = stream.take(min(window, budget - sent))
+            self._write_data(stream_id, chunk)
             sent += len(chunk)
         if call.status is not None and not stream.outgoing:
             self._end(stream_id, call, *call.status)
         return sent
+
+    def _write_data(self, stream_id: int, chunk: memoryview) -> None:
+        """Frame `chunk`, which fits both windows, and account for it as h2's `send_data` does.
+
+        That copies every byte four times, which was a sixth of the processor time of a large context. The states that it looks at do not
+        change by DATA without END_STREAM, and a call that the daemon gave up is not here any more.
+        """
+        connection = self._h2
+        self._written.append(connection.data_to_send())  # its headers come first
+        for start in range(0, len(chunk), connection.max_outbound_frame_size):
+            part = chunk[start : start + connection.max_outbound_frame_size]
+            self._written += (_FRAME_HEADER.pack(len(part) << 8, 0, stream_id), part)
+        connection.outbound_flow_control_window -= len(chunk)
+        connection.streams[stream_id].outbound_flow_control_window -= len(chunk)
 
     def _end(self, stream_id: int, call: _Call, code: int, message: str) -> None:
         self._h2.send_headers(stream_id, trailers(code, message), end_stream=True)

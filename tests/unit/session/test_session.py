@@ -63,9 +63,11 @@ async def test_call_of_an_unknown_method_is_unimplemented() -> None:
     assert "FetchToken" in message
 
 
-async def test_messages_of_any_size_and_number_come_back() -> None:
+@pytest.mark.parametrize("window", [20_000, 65_535, 1 << 20])
+async def test_messages_of_any_size_and_number_come_back(window: int) -> None:
+    """Whatever a daemon's windows are: its h2 ends the connection for a frame that is too large, and for a byte beyond a window."""
     messages = [b"", b"a", b"b" * 100_000, *(bytes([n]) * n for n in range(200)), b"c" * 3_000_000]
-    async with served(_session(_echo)) as peer:
+    async with served(_session(_echo), window=window) as peer:
         call = await peer.call(_METHOD, *messages[:100], end=False)
         for message in messages[100:]:
             await peer.send(call, message)
