@@ -39,7 +39,7 @@ def write_bundle(target: Target, wheels: Path, own_wheel: Path, into: Path) -> N
     library.mkdir(parents=True)
     for wheel in sorted([*wheels.glob("*.whl"), own_wheel]):
         _unpack(wheel, library)
-    shutil.copy(_HERE / "launch.py", into / "launch.py")
+    shutil.copy(_HERE / "entry.py", into / "launch.py")
     launcher = into / target.executable
     if target.os == "windows":
         launcher.write_bytes(_windows_launcher() + b"#!/usr/bin/env python.exe\r\n" + python_program((_HERE / "windows.py").read_text()))

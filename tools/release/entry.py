@@ -1,4 +1,7 @@
-"""Start of the stand-alone executable: one program under the names of all four, `kubectl-buildkit` where it has another."""
+"""Start of the plugin in krew's archives: one program under the names of all four, `kubectl-buildkit` where it has another.
+
+In the stand-alone executable this is compiled in. Beside wheels it is launch.py, and its first argument is what the launcher was called.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the program that this was started as."""
-    _forget_own_libraries()
+    if getattr(sys, "frozen", False):
+        _forget_own_libraries()
+    else:
+        sys.path[0] = str(Path(__file__).resolve().parent / "lib")
+        del sys.argv[0]
     name = Path(sys.argv[0]).name.removesuffix(".exe")
     if name.startswith("kubectl_complete-"):
         from kubectl_build.cli import complete

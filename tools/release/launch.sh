@@ -13,4 +13,4 @@ python=$(command -v python3.11) || {
 	echo "hint: install it (brew install python@3.11), or install the plugin with pipx for another version of Python" >&2
 	exit 3
 }
-exec "$python" "$(dirname "$program")/launch.py" "$@"
+exec "$python" "$(dirname "$program")/launch.py" "$0" "$@"

@@ -14,7 +14,7 @@ def main() -> int:
     else:
         python = ["py", "-3.11"]
     try:
-        return subprocess.run([*python, _LAUNCH, *sys.argv[1:]]).returncode
+        return subprocess.run([*python, _LAUNCH, *sys.argv]).returncode
     except FileNotFoundError:
         print("error: kubectl buildkit needs Python 3.11, and there is none on PATH", file=sys.stderr)
         print("hint: install it (winget install Python.Python.3.11), or install the plugin with pipx", file=sys.stderr)

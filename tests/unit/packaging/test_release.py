@@ -90,6 +90,7 @@ def _wheel(path: Path, contents: dict[str, str]) -> Path:
 def plugin(tmp_path: Path) -> Path:
     """A wheel that stands for the plugin: it tells how it was started."""
     main = "import os, sys\n\ndef buildkit_main():\n    import needed\n    print(needed.WHERE, *sys.argv[1:])\n    sys.exit(7)\n"
+    main += "\ndef build_main():\n    print('build', *sys.argv[1:])\n    sys.exit(5)\n"
     names = {"kubectl_build/__init__.py": "", "kubectl_build/cli/__init__.py": "", "kubectl_build/cli/main.py": main}
     return _wheel(tmp_path / "plugin.whl", names)
 
@@ -114,6 +115,9 @@ def test_launcher_finds_the_plugin_through_links(plugin: Path, tmp_path: Path) -
         ["kubectl-buildkit", "build", "a b"], env={"PATH": path}, cwd="/", capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.stdout, done.stderr, done.returncode) == ("beside build a b\n", "", 7)
+    (tmp_path / "bin" / "kubectl-build").symlink_to("inner")
+    done = subprocess.run(["kubectl-build", "x"], env={"PATH": path}, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.returncode) == ("build x\n", 5)
 
 
 def test_launcher_without_python_says_what_is_missing(plugin: Path, tmp_path: Path) -> None:
