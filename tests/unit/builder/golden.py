@@ -67,8 +67,7 @@ _COLLECTOR = """\
 # Leases of builds whose clients are gone: kubectl buildkit gc. Without it the next command of anybody does the same.
 # The image of the container is to be put in: any with this program, so that kubectl-buildkit is in its PATH. It is run as user 65532 with
 # a read-only root file system, and needs neither kubectl nor a kubeconfig. From a checkout of this program's repository it is made by
-#   printf 'FROM python:3.13-slim\\nCOPY . /src\\nRUN pip install --no-cache-dir /src\\n' |
-#     kubectl build -f - . -t REGISTRY/kubectl-build:v1 --push
+#   python -m tools.release image DIRECTORY && kubectl build DIRECTORY -t REGISTRY/kubectl-build:v1 --push
 # Then, with that name in place of the image below:
 #   kubectl apply -n NAMESPACE -f gc.yaml
 # The account may exec in the namespace's pods, which is how a daemon is asked whether it builds.
