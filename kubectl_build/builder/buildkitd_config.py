@@ -16,8 +16,9 @@ from typing import Any
 import tomli_w
 
 from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings
+from kubectl_build.builder.textfile import read_text
 from kubectl_build.builder.volume import collection_settings
-from kubectl_build.errors import ConfigError, UsageError
+from kubectl_build.errors import ConfigError, UsageError, system_words
 
 CONFIG_DIR = "/etc/buildkit"
 CONFIG_FILE = "buildkitd.toml"
@@ -43,22 +44,13 @@ def load_buildkitd_config(path: Path) -> BuildkitdConfig:
 
     Raises UsageError for a file that is not there or cannot be read, ConfigError for one that is malformed.
     """
-    text = _read(str(path), "buildkitd configuration")
-    return parse_buildkitd_config(text, source=f'"{path}"', read=lambda name: _read(name, f'file, named in "{path}",'))
+    text = read_text(str(path), "buildkitd configuration")
+    return parse_buildkitd_config(text, source=f'"{path}"', read=lambda name: read_text(name, f'file, named in "{path}",'))
 
 
 def load_authorities(paths: Sequence[str]) -> str:
     """The certificates in files, as one PEM text. Raises UsageError for a file that cannot be read, ConfigError for one without any."""
-    return "".join(_certificates(path, lambda name: _read(name, "certificate file")) for path in paths)
-
-
-def _read(name: str, what: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f'{what} "{name}" cannot be read: {exc.strerror}') from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f'{what} "{name}" is not UTF-8 text') from exc
+    return "".join(_certificates(path, lambda name: read_text(name, "certificate file")) for path in paths)
 
 
 def parse_buildkitd_config(text: str, *, source: str, read: ReadFile | None = None) -> BuildkitdConfig:
@@ -141,7 +133,7 @@ def _expand_directories(table: dict[str, Any], host: str, source: str) -> None:
         try:
             entries = sorted(Path(name).iterdir())
         except OSError as exc:
-            raise UsageError(f'directory "{name}", named in {source}, cannot be read: {exc.strerror}') from exc
+            raise UsageError(f'directory "{name}", named in {source}, cannot be read: {system_words(exc)}') from exc
         table.setdefault("ca", []).extend(str(entry) for entry in entries if entry.suffix == ".crt")
         pairs = [{"cert": str(entry), "key": str(entry.with_suffix(".key"))} for entry in entries if entry.suffix == ".cert"]
         if pairs:

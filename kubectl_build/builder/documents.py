@@ -15,7 +15,8 @@ from kubectl_build.builder import names
 from kubectl_build.builder.reader import Reader
 from kubectl_build.builder.spec import ClientFile, SpecChange
 from kubectl_build.builder.spec_yaml import KEY, parse_spec
-from kubectl_build.errors import ConfigError, UsageError, system_words
+from kubectl_build.builder.textfile import read_text
+from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
 
 _IGNORED = ("NetworkPolicy", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
@@ -34,7 +35,7 @@ class BuilderFile:
 
 def load_mapping(path: Path, what: str) -> JsonObject:
     """The one YAML document in a file. `what` names it in errors. Raises UsageError for a file that cannot be read, ConfigError."""
-    documents = _documents(_text(str(path), what), f'{what} "{path}"')
+    documents = _documents(read_text(str(path), what), f'{what} "{path}"')
     if len(documents) != 1:
         raise ConfigError(f'{what} "{path}" has {len(documents)} YAML documents: it must be one')
     return documents[0]
@@ -42,7 +43,7 @@ def load_mapping(path: Path, what: str) -> JsonObject:
 
 def load_builder(file: str) -> BuilderFile:
     """The builder in a file, or with "-" on stdin. Raises UsageError for one that cannot be read, ConfigError for one that is malformed."""
-    text = sys.stdin.read() if file == "-" else _text(file, "file")
+    text = sys.stdin.read() if file == "-" else read_text(file, "file")
     source = "stdin" if file == "-" else f'"{file}"'
     reader = Reader(source)
     listed = [item for document in _documents(text, source) for item in _items(reader, document)]
@@ -103,12 +104,3 @@ def _documents(text: str, source: str) -> list[JsonObject]:
     except yaml.YAMLError as exc:
         raise ConfigError(f"{source} is not YAML: {' '.join(str(exc).split())}") from exc
     return [Reader(source).tree("document", document) for document in found]
-
-
-def _text(name: str, what: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f'{what} "{name}" cannot be read: {system_words(exc)}') from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f'{what} "{name}" is not UTF-8 text') from exc

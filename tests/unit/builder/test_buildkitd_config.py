@@ -135,7 +135,7 @@ def test_places_that_every_daemon_knows_are_left_to_it_since_a_rootless_one_has_
 
 
 def test_config_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
+    with pytest.raises(UsageError, match="cannot be read: no such file"):
         load_buildkitd_config(tmp_path / "none.toml")
 
 
@@ -146,7 +146,7 @@ def test_certificate_that_is_not_there_is_named_with_the_file_that_names_it(tmp_
     with pytest.raises(UsageError) as caught:
         load_buildkitd_config(file)
 
-    assert caught.value.message == f'file, named in "{file}", "/no/such.pem" cannot be read: No such file or directory'
+    assert caught.value.message == f'file, named in "{file}", "/no/such.pem" cannot be read: no such file or directory'
 
 
 def test_authority_that_is_no_certificate_is_an_error(tmp_path: Path) -> None:
