@@ -23,7 +23,7 @@ from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.dial import address_dialer
-from kubectl_build.transport.pod import PodAddress, daemon_dialer, tcp_dialer
+from kubectl_build.transport.pod import PodAddress, daemon_dialer, named_pod, tcp_dialer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ def addressed(where: DaemonAddress, kube: KubeClient | None) -> tuple[Dialer, Po
     if not isinstance(where, KubePodAddress):
         return address_dialer(where), None
     assert kube is not None, "an address of a pod comes with its cluster"
-    pod = PodAddress(namespace=where.namespace or kube.namespace, name=where.pod, container=where.container)
+    pod = named_pod(where, kube)
     return daemon_dialer(kube, pod), pod
 
 

@@ -147,11 +147,11 @@ async def _dialer(address: DaemonAddress) -> AsyncIterator[Dialer]:
     # Only who builds in a pod pays for the Kubernetes client.
     from kubectl_build.cluster.client import open_client
     from kubectl_build.cluster.config import resolve
-    from kubectl_build.transport.pod import PodAddress, daemon_dialer
+    from kubectl_build.transport.pod import daemon_dialer, named_pod
 
     flags = KubeFlags(context=address.context or None, namespace=address.namespace or None)
     async with open_client(resolve(flags, environ=os.environ)) as kube:
-        yield daemon_dialer(kube, PodAddress(namespace=kube.namespace, name=address.pod, container=address.container))
+        yield daemon_dialer(kube, named_pod(address, kube))
 
 
 def _context(value: str | Path) -> Context:

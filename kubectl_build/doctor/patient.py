@@ -20,7 +20,7 @@ from kubectl_build.model.json import JsonObject
 from kubectl_build.model.reference import Reference
 from kubectl_build.survey import Member, Reply, ask_each, find_members, members_of
 from kubectl_build.transport.addresses import KubePodAddress, parse_address
-from kubectl_build.transport.pod import PodAddress
+from kubectl_build.transport.pod import PodAddress, named_pod
 
 T = TypeVar("T")
 
@@ -69,10 +69,7 @@ class Patient:
     @property
     def pod_address(self) -> PodAddress | None:
         """The pod that the address names, if it is one."""
-        if not isinstance(self.address, KubePodAddress):
-            return None
-        where = self.address.namespace or self.cluster.namespace
-        return PodAddress(namespace=where, name=self.address.pod, container=self.address.container)
+        return named_pod(self.address, self.cluster) if isinstance(self.address, KubePodAddress) else None
 
     async def builder(self) -> Builder | None:
         """The builder; None when there is none of this name, and for an address."""

@@ -11,6 +11,7 @@ from kubectl_build.cluster.exec import ExecStream, open_exec
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import DialError, Invalid
 from kubectl_build.model.stream import ByteStream, Dialer
+from kubectl_build.transport.addresses import KubePodAddress
 
 _NAME_CONTAINER = "the daemon's own container is named like this: kube-pod://POD?container=NAME"
 _NO_PROGRAM = "executable file not found"
@@ -24,6 +25,11 @@ class PodAddress:
     namespace: str
     name: str
     container: str = "buildkitd"
+
+
+def named_pod(address: KubePodAddress, client: KubeClient) -> PodAddress:
+    """The pod that an address names; without a namespace it is in the client's."""
+    return PodAddress(namespace=address.namespace or client.namespace, name=address.pod, container=address.container)
 
 
 def daemon_dialer(client: KubeClient, pod: PodAddress) -> Dialer:
