@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from kubectl_build.builder import names
-from kubectl_build.builder.state import PodInfo
+from kubectl_build.builder.state import PodInfo, read_time
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import LEASES
 from kubectl_build.deadlines import deadlines
@@ -95,7 +95,7 @@ def parse_lease(item: JsonObject) -> Lease:
     """Read a Lease object; what somebody has taken out of it is empty."""
     metadata, spec = item["metadata"], item.get("spec") or {}
     annotations = metadata.get("annotations") or {}
-    written = [_time(entry.get("time")) for entry in metadata.get("managedFields") or ()]
+    written = [read_time(entry.get("time")) for entry in metadata.get("managedFields") or ()]
     return Lease(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
@@ -105,7 +105,7 @@ def parse_lease(item: JsonObject) -> Lease:
         holder=_shown(spec.get("holderIdentity")) or "somebody",
         platforms=_shown(annotations.get(names.ANNOTATION_BUILD_PLATFORMS)),
         context=_shown(annotations.get(names.ANNOTATION_CONTEXT)),
-        since=_time(metadata.get("creationTimestamp")),
+        since=read_time(metadata.get("creationTimestamp")),
         renewed=str(spec.get("renewTime") or ""),
         seconds=float(spec.get("leaseDurationSeconds") or LEASE_SECONDS),
         written=max(filter(None, written), default=None),
@@ -309,7 +309,3 @@ def _now() -> str:
 def _shown(text: object) -> str:
     """What somebody else wrote, fit for a terminal."""
     return "".join(character for character in str(text or "") if character.isprintable())[:_SHOWN]
-
-
-def _time(text: object) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) else None

@@ -160,7 +160,7 @@ def assemble(
         platforms=spec.platforms if spec else _annotated_platforms(templates),
         security=_security(spec, templates),
         pools=pools,
-        created_at=min(filter(None, (_time(item["metadata"].get("creationTimestamp")) for item in seen)), default=None),
+        created_at=min(filter(None, (read_time(item["metadata"].get("creationTimestamp")) for item in seen)), default=None),
     )
 
 
@@ -192,7 +192,7 @@ def pod_info(pod: JsonObject, *, template_hash: str = "") -> PodInfo:
         image=container.get("image") or "",
         config_hash=config_hash,
         outdated=bool(template_hash) and config_hash != template_hash,
-        started_at=_time(((state.get("state") or {}).get("running") or {}).get("startedAt") or status.get("startTime")),
+        started_at=read_time(((state.get("state") or {}).get("running") or {}).get("startedAt") or status.get("startTime")),
         restarts=int(state.get("restartCount") or 0),
         kept=bool(_annotation(pod, names.ANNOTATION_KEPT)),
     )
@@ -206,7 +206,7 @@ def template_hash(stateful_set: JsonObject) -> str:
 def last_used(stateful_set: JsonObject) -> datetime | None:
     """When a client last began a build in this pool, by that client's clock; None when none has said so."""
     try:
-        found = _time(_annotation(stateful_set, names.ANNOTATION_LAST_USED) or None)
+        found = read_time(_annotation(stateful_set, names.ANNOTATION_LAST_USED) or None)
     except ValueError:
         return None
     return found if found is None or found.tzinfo else None
@@ -279,5 +279,6 @@ def _annotation(item: JsonObject, key: str) -> str:
     return str(annotations.get(key) or "")
 
 
-def _time(text: object) -> datetime | None:
+def read_time(text: object) -> datetime | None:
+    """A time as the API server writes it; None where it wrote none."""
     return datetime.fromisoformat(text) if isinstance(text, str) else None
