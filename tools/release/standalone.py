@@ -7,6 +7,7 @@ it runs where that is as new as here, or newer.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,12 @@ _ENTRY = Path(__file__).with_name("entry.py")
 _ROOT = Path(__file__).parents[2]
 _SECONDS = 900
 
-# Found by their names at run time only, or never used.
+# Found by their names at run time only; never used, but referred to by something, where they are installed.
 _BY_NAME = ("kubernetes.client", "kubernetes.config", "rich._unicode_data")
-_UNUSED = ("tkinter", "unittest", "pydoc", "lib2to3", "curses", "sqlite3")
+_UNUSED = (
+    *("tkinter", "unittest", "pydoc", "lib2to3", "curses", "sqlite3"),
+    *("grpc_tools", "hypothesis", "mypy", "mypyc", "pip", "pkg_resources", "pytest", "_pytest", "setuptools"),
+)
 
 
 class ReleaseError(Exception):
@@ -36,6 +40,7 @@ def build_standalone(target: Path) -> Path:
         command += [f"--distpath={target}", f"--workpath={work}", f"--specpath={work}", f"--paths={_ROOT}", "--collect-data=kubectl_build"]
         command += ["--collect-submodules=kubectl_build", *(f"--collect-submodules={name}" for name in _BY_NAME)]
         command += [f"--exclude-module={name}" for name in _UNUSED]
+        command += ["--strip"] if shutil.which("strip") else []  # half of it is names for debuggers
         run([*command, str(_ENTRY)], PYTHONHASHSEED="1", PYINSTALLER_CONFIG_DIR=work)
     return target / NAME
 
