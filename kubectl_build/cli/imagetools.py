@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kubectl_build.cli.flags import ProgressMode
 from kubectl_build.cli.kubeflags import with_cluster_flags
 from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
@@ -22,17 +23,6 @@ class InspectFormat(StrEnum):
     """Values of `inspect -o`."""
 
     JSON = "json"
-
-
-class Progress(StrEnum):
-    """Values of --progress."""
-
-    AUTO = "auto"
-    NONE = "none"
-    PLAIN = "plain"
-    QUIET = "quiet"
-    RAWJSON = "rawjson"
-    TTY = "tty"
 
 
 Builder = Annotated[
@@ -112,7 +102,7 @@ def create(
         bool, typer.Option("--prefer-index/--no-prefer-index", help="Put a lone image into an index; else it is copied as it is.")
     ] = True,
     metadata_file: Annotated[Path | None, typer.Option("--metadata-file", help="Write the result's descriptor and name to a file.")] = None,
-    progress: Annotated[Progress, typer.Option("--progress", help="auto, none, plain, quiet, rawjson or tty.")] = Progress.AUTO,
+    progress: Annotated[ProgressMode, typer.Option("--progress", help="auto, none, plain, quiet, rawjson or tty.")] = ProgressMode.AUTO,
     builder: Builder = None,
     registry_secret: Secrets = None,
     ca: Ca = None,
