@@ -62,6 +62,7 @@ _ATTEST: Mapping[str, Values] = {
     "provenance": {**_PROVENANCE, "disabled": _TRUTH},
     "sbom": {"generator": (), "disabled": _TRUTH},
 }
+_RESOURCES = ("memory", "memory-swap", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
 _SECRET: Values = {"id": (), "src": (_PATH,), "env": (), "type": ("file", "env")}
 
 
@@ -108,10 +109,10 @@ def _arguments(line: Line) -> Answer:
 
 
 def _output(line: Line) -> Answer:
-    """--output of a build; elsewhere it is the format of a listing, or a file."""
+    """--output of a build; elsewhere it is one of a few formats, which is not asked here, or a file."""
     if line.command.name == "build":
         return _typed_fields(_OUTPUTS)(line)
-    return choices(("json", "yaml"), line.typed) if line.command.name == "create" else Answer({}, Directive.FILES)
+    return Answer({}, Directive.FILES)
 
 
 VALUES: Mapping[str, Callable[[Line], Answer]] = {
@@ -131,9 +132,8 @@ VALUES: Mapping[str, Callable[[Line], Answer]] = {
     "--network": lambda line: choices(("default", "none", "host"), line.typed),
     "--allow": lambda line: one_more(dict.fromkeys(("network.host", "security.insecure", "device"), ""), line.typed),
     "--policy": lambda line: choices(("disabled=true",), line.typed),
-    "--resource": lambda line: _fields(line.typed, dict.fromkeys(("memory", "memory-swap", "cpu-shares", "cpu-period", "cpu-quota"), ())),
+    "--resource": lambda line: _fields(line.typed, dict.fromkeys(_RESOURCES, ())),
     "--security": lambda line: choices(("userns", "rootless", "privileged"), line.typed),
-    "--dry-run": lambda line: choices(("client", "server"), line.typed),
     "--driver": lambda line: choices(("kubernetes",), line.typed),
 }
 """What completes a flag's value, by the flag's long name."""
