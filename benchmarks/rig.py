@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from tests.e2e.environment import ClusterEnv
 ARCHES = ("amd64", "arm64")
 REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 SECURITY = "privileged"
+_OURS = str(Path(sys.executable).with_name("kubectl-build"))
 _START_SECONDS = 180
 
 
@@ -109,8 +111,8 @@ class Rig:
         return shape.name
 
     def command(self, side: Side, *arguments: str | Path) -> list[str]:
-        """A build as a user types it, but for `docker`, which is not here: buildx is started straight."""
-        first = ["kubectl", "build"] if side is Side.OURS else [self.buildx, "build"]
+        """A build, started straight on both sides: `docker`, which starts buildx for a user as `kubectl` starts us, is not here."""
+        first = [_OURS] if side is Side.OURS else [self.buildx, "build"]
         return [*first, *map(str, arguments)]
 
     def build(self, side: Side, shape: Shape, *arguments: str | Path) -> Timed:
@@ -141,7 +143,7 @@ class Rig:
 
     def shown(self, command: Sequence[str]) -> str:
         """A command for people of another machine: no paths, addresses and numbers of runs."""
-        text = " ".join(command).replace(self.buildx, "docker buildx").replace(f"{self.directory}/", "./")
+        text = " ".join(command).replace(self.buildx, "docker buildx").replace(_OURS, "kubectl build").replace(f"{self.directory}/", "./")
         text = text.replace(self.registry.address, "REGISTRY").replace(self.namespace, "NAMESPACE")
         return re.sub(r"-(ours|theirs)-\d+", "", text)
 

@@ -89,9 +89,9 @@ Dockerfile.*
 """
 _KINDS = (
     # directory, share of the files in percent, bytes of one, whether it is like text
-    ("src", 45, 8_000, True),
-    ("vendor", 20, 14_000, True),
-    ("assets", 10, 60_000, False),
+    ("src", 45, 16_000, True),
+    ("vendor", 20, 28_000, True),
+    ("assets", 10, 6_000, False),
     ("node_modules", 15, 8_000, True),
     (".git/objects", 10, 28_000, False),
 )
@@ -102,12 +102,22 @@ def rules() -> int:
     return sum(bool(line) and not line.startswith("#") for line in _IGNORE.splitlines())
 
 
+def _code(chosen: random.Random, size: int) -> bytes:
+    """Text that gzip makes as small as code: 0.29 of its bytes, where Kubernetes' tree becomes 0.21, BuildKit's 0.25, Python's packages 0.28.
+
+    Words and lines are as frequent as they are by their rank in code (Zipf).
+    """
+    words = ["".join(chosen.choices(string.ascii_lowercase, k=chosen.randint(2, 11))) for _ in range(4000)]
+    falling = [1 / rank for rank in range(1, len(words) + 1)]
+    lines = ["\t" * chosen.randint(0, 4) + " ".join(chosen.choices(words, falling, k=chosen.randint(1, 9))) for _ in range(8000)]
+    return "\n".join(chosen.choices(lines, [1 / (rank + 2) for rank in range(len(lines))], k=size // 30)).encode()
+
+
 def source(root: Path, *, files: int) -> Path:
     """A source tree of some 17 KB a file, a quarter of the files kept out by its .dockerignore; text and binary."""
     small(root, {"Dockerfile": COPY_ALL, ".dockerignore": _IGNORE, "README.md": "# A project\n", "build/keep.txt": "kept\n"})
     chosen = random.Random(os.urandom(8))
-    words = ["".join(chosen.choices(string.ascii_lowercase, k=chosen.randint(2, 11))) for _ in range(4000)]
-    text = " ".join(chosen.choices(words, k=200_000)).replace(" the", ";\n").encode()
+    text = _code(chosen, 600_000)
     for place, percent, size, like_text in _KINDS:
         for number in range(files * percent // 100):
             directory = root / place / f"p{number // 40:03}"
