@@ -103,7 +103,7 @@ def rules() -> int:
 
 
 def _code(chosen: random.Random, size: int) -> bytes:
-    """Text that gzip makes as small as code: 0.29 of its bytes, where Kubernetes' tree becomes 0.21, BuildKit's 0.25, Python's packages 0.28.
+    """Text that gzip makes as small as code: 0.29 of its bytes. Measured: Kubernetes' tree 0.21, BuildKit's 0.25, Python packages 0.28.
 
     Words and lines are as frequent as they are by their rank in code (Zipf).
     """
