@@ -143,7 +143,7 @@ def test_standalone_executable_builds_and_pushes(
 
 def test_standalone_executable_gives_its_own_libraries_to_no_other_program(linked: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin"
-    plugin.write_text(f'#!/bin/sh\necho "<$LD_LIBRARY_PATH>" > {tmp_path}/said\nexit 1\n')
+    plugin.write_text(f'#!/bin/sh\necho "<$LD_LIBRARY_PATH>" >> {tmp_path}/said\nexit 1\n')
     plugin.chmod(0o755)
     user = f"{{exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: {plugin}}}}}"
     (tmp_path / "kubeconfig").write_text(
@@ -154,7 +154,9 @@ def test_standalone_executable_gives_its_own_libraries_to_no_other_program(linke
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig"), **before}
         done = subprocess.run([linked / "kubectl-buildkit", "ls"], env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 3, done.stderr
-        assert (tmp_path / "said").read_text().strip() == expected
+        # Several requests may each have started it, and the last one is killed when the first has failed.
+        assert set((tmp_path / "said").read_text().split()) == {expected}
+        (tmp_path / "said").unlink()
 
 
 @pytest.fixture(scope="module")

@@ -189,7 +189,7 @@ def test_resolve_impersonation_from_flags_and_file(tmp_path: Path) -> None:
 
 
 def test_resolve_group_without_user_to_act_as_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs a user to act as"):
+    with pytest.raises(ConfigError, match="--as-group and --as-uid need a user to act as"):
         _resolve(_write(tmp_path / "config", _document()), as_groups=("g",))
 
 
