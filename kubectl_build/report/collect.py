@@ -9,7 +9,7 @@ from kubectl_build.model.events import BuildEvent, Note, Phase, Placed, StatusUp
 from kubectl_build.model.observed import BuildSources, ImageLayer, PoolBegun, PoolMade, SourceFile, StepOrigin
 from kubectl_build.model.platform import parse_platform, runs_on
 from kubectl_build.progress.escape import clean
-from kubectl_build.progress.state import State, Step, StepKey
+from kubectl_build.progress.state import Interval, State, Step, StepKey
 from kubectl_build.report.critical import critical_path
 from kubectl_build.report.facts import BuildFacts, PlatformFacts, PoolFacts, StepFacts, TransferFacts
 from kubectl_build.report.logs import Outputs
@@ -132,9 +132,7 @@ class Collector:
                     key=(CLIENT, str(number)),
                     name=f"{_OWN_WORK[phase.name]} {phase.pool}".rstrip(),
                     pool=CLIENT,
-                    start=phase.began,
-                    stop=phase.ended,
-                    seconds=phase.ended - phase.began,
+                    runs=(Interval(phase.began, phase.ended),),
                 )
 
     def _steps(self, sources: Mapping[str, BuildSources]) -> Iterator[StepFacts]:
@@ -150,14 +148,11 @@ class Collector:
         inputs = {self._keys.get(key, key): None for member in members for key in self._inputs.get(member, ())}
         inputs.pop(step.key, None)
         log, dropped = self._outputs.of(step.key)
-        stop = step.intervals[-1].stop
         return StepFacts(
             key=step.key,
             name=step.name,
             pool=step.pool,
-            start=step.intervals[0].start + offset,
-            stop=None if stop is None else stop + offset,
-            seconds=sum(max((run.start if run.stop is None else run.stop) - run.start, 0.0) for run in step.intervals),
+            runs=tuple(Interval(run.start + offset, None if run.stop is None else run.stop + offset) for run in step.intervals),
             inputs=tuple(inputs),
             cached=step.cached,
             error=step.error,

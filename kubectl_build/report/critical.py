@@ -1,13 +1,15 @@
 """Which steps decided how long a build took (pure).
 
 From the end backwards: before a step stands the one of its inputs that ended last. Steps without inputs, such as loading a base image or
-exporting, follow whatever ended last before they began: in their own pool, or where nothing went on there, anywhere.
+exporting, follow whatever ended last before they began: in their own pool, or where nothing went on there, anywhere. A step that ran
+more than once (a base image, looked at first and unpacked when a command needs it) stands for each of these times by itself.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from kubectl_build.progress.state import StepKey
 from kubectl_build.report.facts import StepFacts
@@ -18,44 +20,52 @@ _PAUSE = 0.5
 """Seconds for which a pool did nothing, so that it waited for something else."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One of the times in which a step ran, to its end."""
+
+    step: StepFacts
+    start: float
+    stop: float
+
+
 class _Ended:
-    """Steps that have ended, by when."""
+    """Runs of steps, by when they ended."""
 
-    def __init__(self, steps: Sequence[StepFacts]) -> None:
-        self._steps = sorted(steps, key=_stop)
-        self._stops = [_stop(step) for step in self._steps]
+    def __init__(self, runs: Iterable[_Run]) -> None:
+        self._runs = sorted(runs, key=_stop)
+        self._stops = [run.stop for run in self._runs]
 
-    def before(self, step: StepFacts) -> StepFacts | None:
-        """The one that ended last before `step` began."""
-        for position in range(bisect_right(self._stops, step.start + _SLACK) - 1, -1, -1):
-            if self._steps[position].start < step.start:
-                return self._steps[position]
+    def before(self, run: _Run) -> _Run | None:
+        """The one that ended last before `run` began."""
+        for position in range(bisect_right(self._stops, run.start + _SLACK) - 1, -1, -1):
+            if self._runs[position].start < run.start:
+                return self._runs[position]
         return None
 
 
 def critical_path(steps: Sequence[StepFacts]) -> tuple[StepKey, ...]:
     """The keys of the steps, in the order in which they ran."""
-    ended = [step for step in steps if step.stop is not None]
+    by_key = {step.key: [_Run(step, run.start, run.stop) for run in step.runs if run.stop is not None] for step in steps}
+    ended = [run for runs in by_key.values() for run in runs]
     if not ended:
         return ()
-    by_key = {step.key: step for step in ended}
     everywhere = _Ended(ended)
-    pools = {pool: _Ended([step for step in ended if step.pool == pool]) for pool in {step.pool for step in ended}}
+    pools = {pool: _Ended(run for run in ended if run.step.pool == pool) for pool in {run.step.pool for run in ended}}
 
-    def before(step: StepFacts) -> StepFacts | None:
-        limit = step.start + _SLACK
-        inputs = [by_key[key] for key in step.inputs if key in by_key]
-        inputs = [found for found in inputs if _stop(found) <= limit and found.start < step.start]
+    def before(run: _Run) -> _Run | None:
+        inputs = [found for key in run.step.inputs for found in by_key.get(key, ())]
+        inputs = [found for found in inputs if found.stop <= run.start + _SLACK and found.start < run.start]
         if inputs:
             return max(inputs, key=_stop)
-        own = pools[step.pool].before(step)
-        return own if own is not None and step.start - _stop(own) < _PAUSE else everywhere.before(step)
+        own = pools[run.step.pool].before(run)
+        return own if own is not None and run.start - own.stop < _PAUSE else everywhere.before(run)
 
     path = [max(ended, key=_stop)]
-    while (step := before(path[-1])) is not None:  # each began before the one that it stands before, so this ends
-        path.append(step)
-    return tuple(step.key for step in reversed(path))
+    while (run := before(path[-1])) is not None:  # each began before the one that it stands before, so this ends
+        path.append(run)
+    return tuple(dict.fromkeys(run.step.key for run in reversed(path)))
 
 
-def _stop(step: StepFacts) -> float:
-    return step.start if step.stop is None else step.stop
+def _stop(run: _Run) -> float:
+    return run.stop

@@ -9,6 +9,7 @@ from kubectl_build.model.json import JsonObject
 from kubectl_build.model.observed import SourceFile
 from kubectl_build.progress.state import StepKey
 from kubectl_build.report.facts import BuildFacts, PlatformFacts, StepFacts
+from kubectl_build.report.words import bytes_text, instruction, short_name
 
 _MOST_LINES = 20_000
 """Lines of a Dockerfile that are shown."""
@@ -39,12 +40,17 @@ def _step(
     numbers: Mapping[StepKey, int],
     critical: frozenset[StepKey],
 ) -> JsonObject:
-    stop = facts.ended if step.stop is None else step.stop
+    runs = [
+        [round(max(at - facts.began, 0.0), 3) for at in (run.start, facts.ended if run.stop is None else run.stop)] for run in step.runs
+    ]
+    name = short_name(step.name)
     said = {
-        "name": step.name,
+        "name": name,
+        "full": step.name if step.name != name else "",
         "pool": pools[step.pool],
-        "start": round(max(step.start - facts.began, 0.0), 3),
-        "stop": round(max(stop - facts.began, 0.0), 3),
+        "start": runs[0][0],
+        "stop": runs[-1][1],
+        "runs": runs if len(runs) > 1 else [],
         "seconds": round(step.seconds, 3),
         "state": step_state(step),
         "emulated": step.emulated,
@@ -118,6 +124,9 @@ def _image(platform: PlatformFacts) -> JsonObject:
     layers = platform.layers or ()
     return {
         "platform": platform.platform,
-        "size": sum(layer.size for layer in layers),
-        "layers": [{"digest": layer.digest, "size": layer.size, "by": layer.made_by} for layer in layers],
+        "size": bytes_text(sum(layer.size for layer in layers)),
+        "layers": [
+            {"digest": layer.digest, "size": layer.size, "text": bytes_text(layer.size), "by": instruction(layer.made_by)}
+            for layer in layers
+        ],
     }

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kubectl_build.model.observed import ImageLayer, SourceFile
-from kubectl_build.progress.state import StepKey
+from kubectl_build.progress.state import Interval, StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
-    """A step. `pool` is the label of its pool; `stop` is None where it never ended; `inputs` are the steps that it waits for.
+    """A step. `pool` is the label of its pool; `inputs` are the steps that it waits for.
 
+    `runs` are the times in which it ran, at least one, in order: a daemon looks at a base image at first and may unpack it much later.
     `spans` are a file's number and the first and last line; `runs_on` is the platform of its command. `dropped` lines of its output are not
     in `log` any more.
     """
@@ -20,9 +21,7 @@ class StepFacts:
     key: StepKey
     name: str
     pool: str
-    start: float
-    stop: float | None
-    seconds: float
+    runs: tuple[Interval, ...]
     inputs: tuple[StepKey, ...] = ()
     cached: bool = False
     error: str = ""
@@ -33,6 +32,19 @@ class StepFacts:
     spans: tuple[tuple[int, int, int], ...] = ()
     log: tuple[str, ...] = field(default=(), repr=False)
     dropped: int = 0
+
+    @property
+    def start(self) -> float:
+        return self.runs[0].start
+
+    @property
+    def stop(self) -> float | None:
+        """None where it never ended."""
+        return self.runs[-1].stop
+
+    @property
+    def seconds(self) -> float:
+        return sum(max(run.stop - run.start, 0.0) for run in self.runs if run.stop is not None)
 
     @property
     def counts(self) -> bool:

@@ -15,15 +15,9 @@
   };
 
   const seconds = (value) => {
-    if (value < 60) return `${value.toFixed(1)} s`;
+    if (value < 59.95) return `${value.toFixed(1)} s`;
     const full = Math.round(value);
     return full < 3600 ? `${Math.floor(full / 60)} min ${full % 60} s` : `${Math.floor(full / 3600)} h ${Math.floor(full / 60) % 60} min`;
-  };
-  const bytes = (value) => {
-    const units = ["B", "kB", "MB", "GB", "TB"];
-    let exponent = 0;
-    while (exponent < units.length - 1 && value >= 1000) { value /= 1000; exponent += 1; }
-    return exponent ? `${value.toFixed(2)}${units[exponent]}` : `${value}B`;
   };
   const stateOf = (step) => step.state || "ran";
   const words = (step) => [
@@ -37,7 +31,7 @@
   const open = (number) => {
     const step = data.steps[number];
     const pool = data.pools[step.pool];
-    byId("step-name").textContent = step.name;
+    byId("step-name").textContent = step.full || step.name;
     const facts = [
       ["State", [stateOf(step), ...words(step).filter((word) => word !== stateOf(step))].join(", ")],
       ["Time", `${seconds(step.seconds)}, from ${seconds(step.start)} to ${seconds(step.stop)}`],
@@ -59,14 +53,14 @@
 
   // ---- timeline: only the rows in sight are in the page
   const filters = [
+    ["Main", (step) => !step.own || step.state === "failed" || step.seconds >= whole / 100],
     ["All", () => true],
-    ["Dockerfile", (step) => !step.own],
     ["Critical path", (step) => step.critical],
     ["Ran", (step) => stateOf(step) === "ran"],
     ["Cached", (step) => stateOf(step) === "cached"],
     ["Emulated", (step) => step.emulated],
     ["Failed", (step) => stateOf(step) === "failed"],
-  ].filter(([, test], place) => place === 0 || data.steps.some(test));
+  ].filter(([name, test]) => name === "All" || (data.steps.some(test) && !(name === "Main" && data.steps.every(test))));
 
   const grid = byId("grid");
   const body = make("div", { class: "body", role: "rowgroup" });
@@ -79,6 +73,7 @@
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
     const wanted = window.matchMedia("(max-width: 640px)").matches ? 4 : 7;
     const unit = steps.find((size) => whole / size <= wanted) || 86400 * Math.ceil(whole / 86400 / wanted);
+    grid.style.setProperty("--unit", `${(100 * unit) / whole}%`);
     const track = make("div", { class: "track", role: "presentation" });
     for (let at = 0; at < whole * 0.97; at += unit) {
       const label = unit < 1 ? `${at.toFixed(1)} s` : at < 120 ? `${at} s` : at < 7200 ? `${+(at / 60).toFixed(1)} min` : `${+(at / 3600).toFixed(1)} h`;
@@ -97,18 +92,21 @@
   const stepRow = (number) => {
     const step = data.steps[number];
     const state = stateOf(step);
-    const bar = make("i", { class: `bar ${state}${step.emulated ? " emulated" : ""}${step.critical ? " critical" : ""}` });
-    bar.style.left = `min(${(100 * step.start) / whole}%, calc(100% - 3px))`;
-    bar.style.width = `${Math.max(0, (100 * (step.stop - step.start)) / whole)}%`;
+    const bars = (step.runs || [[step.start, step.stop]]).map(([start, stop]) => {
+      const bar = make("i", { class: `bar ${state}${step.emulated ? " emulated" : ""}${step.critical ? " critical" : ""}` });
+      bar.style.left = `min(${(100 * start) / whole}%, calc(100% - 3px))`;
+      bar.style.width = `${Math.max(0, (100 * (stop - start)) / whole)}%`;
+      return bar;
+    });
     const tags = [];
     if (step.emulated) tags.push(make("span", { class: "tag" }, "QEMU"));
     if (state === "failed") tags.push(make("span", { class: "tag failed" }, "failed"));
     const label = [step.name, ...words(step), `${seconds(step.seconds)} from ${seconds(step.start)}`].join(", ");
     const row = make("div", { class: `row${step.own ? " own" : ""}`, "aria-label": label },
       make("div", { role: "gridcell" }, make("span", { class: "path", "aria-hidden": "true" }, step.critical ? "\u25c6" : ""),
-        make("span", { class: "name", title: step.name }, step.name), ...tags),
+        make("span", { class: "name", title: step.full || step.name }, step.name), ...tags),
       make("div", { role: "gridcell", class: "time" }, state === "cached" ? "cached" : seconds(step.seconds)),
-      make("div", { role: "gridcell", class: "lane", "aria-label": `from ${seconds(step.start)} to ${seconds(step.stop)}` }, bar));
+      make("div", { role: "gridcell", class: "lane", "aria-label": `from ${seconds(step.start)} to ${seconds(step.stop)}` }, ...bars));
     return row;
   };
 
@@ -224,16 +222,23 @@
           make("th", { scope: "col" }, source.name), make("th", { scope: "col", class: "number" }, "Time"))), make("tbody", {}, ...lines))));
   }
 
+  // ---- the critical path: its steps open too
+  for (const cell of document.querySelectorAll("[data-step]")) {
+    const button = make("button", { type: "button", class: "link" }, make("span", {}, cell.textContent));
+    button.addEventListener("click", () => open(Number(cell.dataset.step)));
+    cell.replaceChildren(button);
+  }
+
   // ---- layers
   for (const image of data.images) {
     const stack = make("div", { class: "stack", "aria-hidden": "true" }, ...image.layers.map((layer) => {
-      const part = make("i", { title: `${bytes(layer.size)} ${layer.by}` });
+      const part = make("i", { title: `${layer.text} ${layer.by}` });
       part.style.flexGrow = String(Math.max(layer.size, 1));
       return part;
     }));
     const list = image.layers.map((layer) => make("tr", {}, make("td", { class: "step", title: layer.digest }, layer.by || "not known"),
-      make("td", { class: "number" }, bytes(layer.size))));
-    byId("image-list").append(make("div", { class: "layers" }, make("h3", {}, `${image.platform} `, make("span", {}, bytes(image.size))), stack,
+      make("td", { class: "number" }, layer.text)));
+    byId("image-list").append(make("div", { class: "layers" }, make("h3", {}, `${image.platform} `, make("span", {}, image.size)), stack,
       make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Made by"), make("th", { scope: "col", class: "number" }, "Size"))),
         make("tbody", {}, ...list))));
   }

@@ -19,10 +19,10 @@ from string import Template
 from kubectl_build import __version__
 from kubectl_build.model.json import JsonObject
 from kubectl_build.progress.escape import clean_line
-from kubectl_build.progress.units import format_bytes
-from kubectl_build.report.advice import advice
+from kubectl_build.report.advice import Code, advice
 from kubectl_build.report.document import report_document
 from kubectl_build.report.facts import BuildFacts, Heading, PlatformFacts
+from kubectl_build.report.words import bytes_text, seconds_text, short_name
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -39,6 +39,7 @@ def render_page(heading: Heading, facts: BuildFacts) -> bytes:
         script=script,
         data=data_text(report_document(facts)),
         title=_text(heading.title),
+        heading=_text(heading.title).replace("/", "/<wbr>"),
         status=_text(heading.status),
         status_class=escape(heading.status if heading.status.isalpha() else "unknown"),
         subtitle=_subtitle(facts),
@@ -82,9 +83,9 @@ def _text(text: str) -> str:
 
 def _subtitle(facts: BuildFacts) -> str:
     began = datetime.fromtimestamp(facts.began, UTC)
-    pods = ", ".join(dict.fromkeys(pool.pod for pool in facts.pools if pool.pod))
+    pods = ", ".join(f"<span>{_text(pod)}</span>" for pod in dict.fromkeys(pool.pod for pool in facts.pools) if pod)
     shown = f'<time datetime="{began.isoformat(timespec="seconds")}">{began:%d %B %Y, %H:%M:%S} UTC</time>'
-    return f"{shown} &middot; {escape(pods)}" if pods else shown
+    return f"{shown} &middot; {pods}" if pods else shown
 
 
 def _cards(facts: BuildFacts) -> str:
@@ -96,10 +97,10 @@ def _cards(facts: BuildFacts) -> str:
     cards = [
         ("Duration", seconds_text(facts.ended - facts.began), f"{len(facts.steps)} steps in all"),
         ("Cache hits", f"{cached} of {len(own)}", f"{100 * cached // len(own)} % of the Dockerfile's steps" if own else "no steps"),
-        ("Context sent", format_bytes(size) if sent else "nothing", f"{format_bytes(int(size / seconds))}/s" if seconds else "no change"),
+        ("Context sent", bytes_text(size) if sent else "nothing", f"{bytes_text(size / seconds)}/s" if seconds else "no change"),
     ]
     sizes = [sum(layer.size for layer in platform.layers) for platform in facts.platforms if platform.layers]
-    cards.append(("Image size", format_bytes(sum(sizes)) if sizes else "unknown", _sizes_text(len(sizes))))
+    cards.append(("Image size", bytes_text(sum(sizes)) if sizes else "unknown", _sizes_text(len(sizes))))
     if emulated:
         count = "1 step" if len(emulated) == 1 else f"{len(emulated)} steps"
         cards.append(("Emulated", seconds_text(sum(step.seconds for step in emulated)), f"{count} under QEMU"))
@@ -116,8 +117,12 @@ def _advice(facts: BuildFacts) -> str:
     sentences = list(advice(facts))
     if not sentences:
         return ""
-    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{''.join(map(_words, sentence))}</li>" for sentence in sentences)
     return f'<section class="advice" aria-labelledby="h-advice"><h2 id="h-advice">What to look at</h2><ul>{items}</ul></section>'
+
+
+def _words(part: str) -> str:
+    return f"<code>{_text(short_name(part))}</code>" if isinstance(part, Code) else _text(part)
 
 
 def _platforms(facts: BuildFacts) -> str:
@@ -127,7 +132,7 @@ def _platforms(facts: BuildFacts) -> str:
         pool = pods.get(platform.pool)
         steps = [step for step in facts.steps if platform.platform in step.platforms]
         seconds = sum(step.seconds for step in steps)
-        size = "unknown" if platform.layers is None else format_bytes(sum(layer.size for layer in platform.layers))
+        size = "unknown" if platform.layers is None else bytes_text(sum(layer.size for layer in platform.layers))
         yield f'<th scope="row">{_text(platform.platform)}</th>'
         yield f'<td><span class="mode {escape(platform.mode.lower())}">{_text(platform.mode) or "&ndash;"}</span></td>'
         yield f"<td>{_text(pool.pod if pool else platform.pool)}</td><td>{_text(pool.node) if pool else ''}</td>"
@@ -140,14 +145,14 @@ def _platforms(facts: BuildFacts) -> str:
 def _critical(facts: BuildFacts) -> str:
     """The steps of the critical path, as a table: the longest have a share of the whole."""
     whole = max(facts.ended - facts.began, 1e-9)
-    by_key = {step.key: step for step in facts.steps}
+    numbers = {step.key: number for number, step in enumerate(facts.steps)}
     rows = []
-    for key in facts.critical:
-        step = by_key[key]
+    for number in (numbers[key] for key in facts.critical):
+        step = facts.steps[number]
         share = 100 * step.seconds / whole
         if share >= 1:
             meter = f'<meter min="0" max="100" value="{share:.1f}">{share:.0f} %</meter>'
-            name = f'<td class="step">{_text(step.name)}</td>'
+            name = f'<td class="step" data-step="{number}">{_text(short_name(step.name))}</td>'
             rows.append(
                 f'<tr>{name}<td class="number">{seconds_text(step.seconds)}</td><td class="number">{share:.0f} %</td><td>{meter}</td></tr>'
             )
@@ -160,9 +165,9 @@ def _transfers(facts: BuildFacts) -> str:
     for transfer in facts.transfers:
         if transfer.size < _SMALL and transfer.what != "context":
             continue
-        rate = f"{format_bytes(int(transfer.size / transfer.seconds))}/s" if transfer.seconds > 0.001 else "&ndash;"
-        cells = "".join(f'<td class="number">{text}</td>' for text in (format_bytes(transfer.size), seconds_text(transfer.seconds), rate))
-        rows.append(f'<tr><td class="step">{_text(transfer.what)}</td><td>{_text(names[transfer.pool])}</td>{cells}</tr>')
+        rate = f"{bytes_text(transfer.size / transfer.seconds)}/s" if transfer.seconds > 0.001 else "&ndash;"
+        cells = "".join(f'<td class="number">{text}</td>' for text in (bytes_text(transfer.size), seconds_text(transfer.seconds), rate))
+        rows.append(f'<tr><td class="step">{_text(short_name(transfer.what))}</td><td>{_text(names[transfer.pool])}</td>{cells}</tr>')
     return "".join(rows) or '<tr><td colspan="5">Nothing was sent.</td></tr>'
 
 
@@ -175,11 +180,3 @@ def _facts(said: Mapping[str, str], facts: BuildFacts) -> str:
     daemons = {pool.pod: pool.version for pool in facts.pools if pool.version}
     found = {**said, "kubectl-build": __version__, **{f"BuildKit on {pod}": version for pod, version in daemons.items()}}
     return "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in found.items() if value)
-
-
-def seconds_text(seconds: float) -> str:
-    """`0.4 s`, `12.3 s`, `2 min 5 s`, `1 h 2 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = int(seconds + 0.5)
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole // 60 % 60} min"

@@ -5,16 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubectl_build.progress.state import Interval
 from kubectl_build.report.critical import critical_path
 from kubectl_build.report.facts import StepFacts
 from tests.unit.report.builds import whole_build
 
 
 def step(name: str, start: float, stop: float | None, *inputs: str, pool: str = "") -> StepFacts:
-    seconds = 0.0 if stop is None else stop - start
-    return StepFacts(
-        key=(pool, name), name=name, pool=pool, start=start, stop=stop, seconds=seconds, inputs=tuple((pool, i) for i in inputs)
-    )
+    return StepFacts(key=(pool, name), name=name, pool=pool, runs=(Interval(start, stop),), inputs=tuple((pool, i) for i in inputs))
 
 
 def names(*steps: StepFacts) -> str:
@@ -46,6 +44,12 @@ def test_critical_path_goes_to_another_pool_where_its_own_did_nothing() -> None:
 
 def test_critical_path_leaves_out_what_never_ended() -> None:
     assert names(step("a", 0, 1), step("b", 1, None, "a")) == "a"
+
+
+def test_critical_path_base_image_that_is_unpacked_late_does_not_hide_what_ran_meanwhile() -> None:
+    base = StepFacts(key=("", "base"), name="base", pool="", runs=(Interval(0, 0.1), Interval(30, 30.5)))
+    slow = step("slow", 0.1, 30, "base")
+    assert names(base, slow, step("copy", 30.5, 31, "base", "slow")) == "base slow copy"
 
 
 def test_critical_path_of_nothing_is_nothing() -> None:
