@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from kubectl_build.layout.store import LayoutStore
 from kubectl_build.model.credentials import Keychain
@@ -20,6 +19,7 @@ from kubectl_build.session.secrets import Secrets, check_secrets
 from kubectl_build.session.session import Session
 from kubectl_build.session.ssh_agents import open_agents
 from kubectl_build.session.upload import Upload
+from kubectl_build.values import dataclass
 
 _STDOUT = 1
 """The file descriptor of an output to "-"."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kubectl_build.builder.guard import guard_pod
@@ -24,6 +23,7 @@ from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.dial import address_dialer
 from kubectl_build.transport.pod import PodAddress, daemon_dialer, named_pod, tcp_dialer
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

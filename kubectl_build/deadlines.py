@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import lru_cache
 
 from kubectl_build.errors import UsageError
+from kubectl_build.values import dataclass
 
 VARIABLE = "KUBECTL_BUILD_DEADLINES"
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from kubectl_build.values import dataclass
 
 
 class KubectlBuildError(Exception):

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ from kubectl_build.registry.index import Child, IndexDocument, merge_index
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
 from kubectl_build.session.outputfile import OutputFile
 from kubectl_build.session.threads import drive, in_thread
+from kubectl_build.values import dataclass
 
 _STDOUT: Final = 1
 _CREATED: Final = "org.opencontainers.image.created"

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -57,6 +57,7 @@ from kubectl_build.session.session import Session
 from kubectl_build.session.shared_key import context_key, named_shared_keys, session_shared_key
 from kubectl_build.share import LinkCheck, Share, solve_share
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
+from kubectl_build.values import dataclass
 
 if TYPE_CHECKING:  # what joins the work of several pools is loaded where there are several: most builds have one
     from kubectl_build.joinfiles import JoinedFiles

@@ -9,13 +9,13 @@ The modes, in the order of preference (design of the product, "Platforms"):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from kubectl_build.errors import UsageError
 from kubectl_build.model.needs import Needs
 from kubectl_build.model.platform import Platform, native_architecture, runs_on
 from kubectl_build.model.request import Emulation
+from kubectl_build.values import dataclass
 
 _ADD_NODE = "add a node of that architecture"
 _ADD_POOL = "give the builder a pool for it (kubectl buildkit create NAME --platform ...)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from kubectl_build.builder.bootstrap import ensure_pools
@@ -33,6 +33,7 @@ from kubectl_build.model.stream import Dialer
 from kubectl_build.plan import Candidates
 from kubectl_build.transport.addresses import DaemonAddress
 from kubectl_build.transport.pod import PodAddress
+from kubectl_build.values import dataclass
 
 _USUAL_NODES = ("amd64", "arm64")
 """The architectures that are taken to be there where nodes may not be listed."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
 from kubectl_build.daemons import Link
@@ -25,6 +24,7 @@ from kubectl_build.errors import (
 )
 from kubectl_build.model.events import Note, Sink, timed
 from kubectl_build.pools import Pools
+from kubectl_build.values import dataclass
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from kubectl_build.attachables import Services
@@ -21,6 +21,7 @@ from kubectl_build.model.observed import ImageLayer, Observer, PoolBegun, PoolMa
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest
 from kubectl_build.proto import gateway_pb2
+from kubectl_build.values import dataclass
 
 if TYPE_CHECKING:  # needed where several pools build, and only then loaded
     from kubectl_build.joinfiles import JoinedFiles

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -17,6 +16,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, ConnectionLost, KubectlBuildError
 from kubectl_build.model.events import Sink
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
+from kubectl_build.values import dataclass
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kubectl_build.builder.spec import BuilderSpec, ClientFile, RegistrySettings
 from kubectl_build.builder.textfile import read_text
 from kubectl_build.builder.volume import collection_settings
 from kubectl_build.errors import ConfigError, UsageError, system_words
+from kubectl_build.values import dataclass
 
 CONFIG_DIR = "/etc/buildkit"
 CONFIG_FILE = "buildkitd.toml"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from kubectl_build.builder import names
 from kubectl_build.builder.leases import Lease, Sightings, living_leases
@@ -18,6 +17,7 @@ from kubectl_build.cluster.resources import PODS
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ClusterError, KubectlBuildError
 from kubectl_build.model.events import Note, Sink
+from kubectl_build.values import dataclass
 
 ActiveBuilds = Callable[[PodInfo], Awaitable[int]]
 """Counts the builds that a pod's daemon runs now. Raises KubectlBuildError when the daemon cannot be asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from kubectl_build.builder import names
 from kubectl_build.builder.apply import apply_object, conflict, take_over
@@ -28,6 +28,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, ClusterError, ConfigError, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -18,6 +18,7 @@ from kubectl_build.builder.spec_yaml import KEY, parse_spec
 from kubectl_build.builder.textfile import read_text
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 _IGNORED = ("NetworkPolicy", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 """Kinds that are printed with a builder and follow from its spec, or are for an admin to apply."""

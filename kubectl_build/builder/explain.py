@@ -7,7 +7,6 @@ pkg/kubelet/container/sync_result.go, pkg/kubelet/events/event.go, pkg/controlle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kubectl_build.builder import names
 from kubectl_build.builder.security import (
@@ -21,6 +20,7 @@ from kubectl_build.builder.security import (
     pod_security_text,
 )
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"})
 _IMAGE_FINAL_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})

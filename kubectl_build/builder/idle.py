@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from kubectl_build.builder import names
@@ -17,6 +16,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import STATEFULSETS
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import Conflict, Forbidden, KubectlBuildError, NotFound
+from kubectl_build.values import dataclass
 
 _FIELD_MANAGER = "kubectl-build-use"
 """Another one than that of `create`, which would take the annotation over, and remove it the next time."""

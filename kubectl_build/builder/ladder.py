@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from kubectl_build.builder import names
 from kubectl_build.builder.manifests import render
@@ -32,6 +31,7 @@ from kubectl_build.cluster.resources import NODES, PODS, STATEFULSETS
 from kubectl_build.errors import ApiError, BuilderNotReady, Forbidden, Invalid, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 _PAGE = 500
 _POLICIES = ("admission webhook", "ValidatingAdmissionPolicy", "denied the request", "denied request", "security context constraint")

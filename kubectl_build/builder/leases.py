@@ -12,7 +12,7 @@ import platform
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Self
 
@@ -24,6 +24,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ApiError, ApiUnreachable, Conflict, Forbidden, KubectlBuildError, NotFound
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 LEASE_SECONDS = 60
 """How long a Lease counts without being renewed."""

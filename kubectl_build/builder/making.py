@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.builder import names
 from kubectl_build.builder.bootstrap import QEMU_NOTE, SpecSource
@@ -27,6 +27,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import BuilderNotReady, Forbidden, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 _ROUNDS = 5
 """How often a pool that somebody else removes while we wait is made anew."""

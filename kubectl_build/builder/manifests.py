@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from kubectl_build.builder import names
@@ -16,6 +16,7 @@ from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.spec_yaml import KEY, dump_spec, dump_yaml
 from kubectl_build.builder.volume import claim_fields
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

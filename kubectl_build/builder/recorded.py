@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kubectl_build.builder import names
 from kubectl_build.builder.objects import refuse_foreign
@@ -16,6 +16,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, SECRETS
 from kubectl_build.errors import ConfigError, NotFound, UsageError
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 ALL = "all"
 """What names everything in `--reset`."""

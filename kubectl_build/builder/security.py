@@ -10,10 +10,11 @@ After BuildKit's docs/rootless.md and examples/kubernetes (v0.31.2). Every level
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.builder import names
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 AUTO = "auto"
 USERNS = "userns"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.builder.names import LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_NAME
 from kubectl_build.errors import UsageError
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 OWN_PREFIX = "kubectl-build/"
 """Of the labels and annotations by which builders are found and compared."""

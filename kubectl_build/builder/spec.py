@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import UsageError
 from kubectl_build.model.platform import Platform, native_architecture
 from kubectl_build.model.request import ENTITLEMENTS
+from kubectl_build.values import dataclass
 
 DEFAULT_IMAGE = "docker.io/moby/buildkit:v0.31.2"
 DEFAULT_QEMU_IMAGE = "docker.io/tonistiigi/binfmt:qemu-v10.2.3-68"

@@ -6,7 +6,6 @@ Pods alone are enough: a user who may only list pods sees the same builder, with
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from kubectl_build.builder.spec_yaml import KEY, parse_spec
 from kubectl_build.errors import ClusterError, ConfigError, UsageError
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform, parse_platforms
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from kubectl_build.builder.amounts import parse_quantity
 from kubectl_build.errors import UsageError
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 VOLUME = "state"
 """The volume's name in the pod; a claim is then called state-<pod>."""

@@ -11,7 +11,6 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
@@ -24,6 +23,7 @@ from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.proto import content_pb2, control_pb2, gateway_pb2, health_pb2
 from kubectl_build.proto.wire import bytes_head
+from kubectl_build.values import dataclass
 
 _CONTROL = "/moby.buildkit.v1.Control/"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"

@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -33,6 +32,7 @@ from kubectl_build.session.shared_key import named_shared_keys, session_shared_k
 from kubectl_build.transport.addresses import DaemonAddress, KubePodAddress, parse_address
 from kubectl_build.transport.bridge import bridge
 from kubectl_build.transport.dial import address_dialer
+from kubectl_build.values import dataclass
 
 
 def ignore(event: BuildEvent) -> None:

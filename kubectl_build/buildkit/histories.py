@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -21,6 +21,7 @@ from kubectl_build.errors import ClusterError, ConnectionLost
 from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.events import StatusUpdate
 from kubectl_build.proto import control_pb2
+from kubectl_build.values import dataclass
 
 RECENT = 50
 """How many records a daemon is asked for at most, as buildx asks."""

@@ -12,7 +12,6 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from google.protobuf.message import Message
@@ -22,6 +21,7 @@ from kubectl_build.buildkit.histories import HistoryRecord, blobs
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, sha256_digest
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.proto import control_pb2
+from kubectl_build.values import dataclass
 
 _RECORD = "application/vnd.buildkit.historyrecord.v0"
 _ORIGINAL_TYPE = "vnd.export-build.descriptor.mediatype"

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import grpc.aio
 from google.protobuf.message import DecodeError
@@ -24,6 +24,7 @@ from kubectl_build.model.events import Sink, StatusUpdate
 from kubectl_build.model.request import CacheEntry
 from kubectl_build.proto import control_pb2, gateway_pb2, pb_pb2, sourcepolicy_pb2
 from kubectl_build.session.session import Session
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,6 +19,7 @@ from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.observed import BuildSources, SourceFile, StepOrigin
 from kubectl_build.model.platform import normalize
 from kubectl_build.proto import gateway_pb2, pb_pb2
+from kubectl_build.values import dataclass
 
 _LONGEST = 4 << 20
 """Bytes of a source file that are kept."""

@@ -6,7 +6,7 @@ A question is a solve whose frontend gets the attribute `requestid`; it answers 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kubectl_build.buildkit.client import BuildkitClient
 from kubectl_build.buildkit.errors import UnsupportedRequest
@@ -16,6 +16,7 @@ from kubectl_build.model.events import Sink
 from kubectl_build.model.request import Call
 from kubectl_build.proto import gateway_pb2
 from kubectl_build.session.session import Session
+from kubectl_build.values import dataclass
 
 _CAPS = "moby.buildkit.frontend.subrequests+forward"
 """Says that the answer may have no reference, and that a frontend named by `# syntax=` is to be asked in its turn."""

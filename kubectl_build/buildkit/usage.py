@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import grpc
 
@@ -17,6 +17,7 @@ from kubectl_build.buildkit.liveness import watched
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, KubectlBuildError, UsageError
 from kubectl_build.proto import control_pb2
+from kubectl_build.values import dataclass
 
 _LIMITS_SINCE = (0, 17)
 """The daemon that first knows maxUsedSpace and minFreeSpace; an older one would ignore them and delete more than was asked for."""

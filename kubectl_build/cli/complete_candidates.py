@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntFlag
+
+from kubectl_build.values import dataclass
 
 
 class Directive(IntFlag):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kubectl_build.builder.amounts import parse_seconds
 from kubectl_build.builder.create import CreateResult, bootstrap_architectures, create_builder
@@ -30,6 +30,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import Forbidden
 from kubectl_build.model.events import Note
 from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ After docker/buildx v0.35.0, driver/kubernetes/factory.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from kubectl_build.builder.shape import PodShape
@@ -16,6 +16,7 @@ from kubectl_build.cli.options.fields import parse_fields
 from kubectl_build.errors import UsageError
 from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

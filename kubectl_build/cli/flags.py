@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -19,6 +18,7 @@ from typer.core import TyperCommand
 
 from kubectl_build.cli.flagged import keyword, with_parameters
 from kubectl_build.model.request import DEFAULT_RETRIES, AuthVia, CompressContext, Emulation
+from kubectl_build.values import dataclass
 
 
 class ProgressMode(StrEnum):

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
 
 from kubectl_build.buildkit.histories import HistoryRecord, delete_record, list_records, replay
 from kubectl_build.cli.history_text import (
@@ -28,6 +27,7 @@ from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.progress.display import open_display
 from kubectl_build.survey import Reply, ask_each
+from kubectl_build.values import dataclass
 
 Replies = tuple[Reply[list[HistoryRecord]], ...]
 

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -40,6 +39,7 @@ from kubectl_build.registry.http import Dial
 from kubectl_build.registry.inspect import inspect, load_details
 from kubectl_build.registry.pool import Registries, open_registries
 from kubectl_build.registry.sources import Named, parse_source
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from kubectl_build.cli import archive, layouts
@@ -20,6 +20,7 @@ from kubectl_build.cli.remote import is_address, is_http, is_remote
 from kubectl_build.errors import UsageError, system_words
 from kubectl_build.model.inputs import Context, Dockerfile, LocalContext, NamedContext, RemoteContext
 from kubectl_build.model.reference import parse_reference
+from kubectl_build.values import dataclass
 
 STDIN = "-"
 _IMAGE = "docker-image://"

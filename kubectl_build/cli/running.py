@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from kubectl_build.builder.leases import Lease
 from kubectl_build.buildkit.histories import HistoryRecord, iso_time
 from kubectl_build.cli.tables import table
 from kubectl_build.model.json import JsonObject
 from kubectl_build.progress.escape import clean_line
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 import typer
 
@@ -20,6 +19,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import UsageError
 from kubectl_build.model.kubeflags import KubeFlags
 from kubectl_build.progress.units import human_size
+from kubectl_build.values import dataclass
 
 _EVERYTHING = "WARNING! This will remove all build cache. Are you sure you want to continue?"
 _DANGLING = "WARNING! This will remove all dangling build cache. Are you sure you want to continue?"

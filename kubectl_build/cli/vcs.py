@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from kubectl_build.deadlines import deadlines
 from kubectl_build.model.gobool import parse_bool
+from kubectl_build.values import dataclass
 
 """How long one call of git may take. They read a few small files; only BUILDX_GIT_CHECK_DIRTY looks at the whole tree."""
 

@@ -5,11 +5,10 @@ Classified by status code and the Status object's fields, never by its message, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kubectl_build.cluster.resources import Resource
 from kubectl_build.errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unauthorized
 from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.values import dataclass
 
 _BODY_SHOWN = 256
 """How much of an answer that is no Status object (a proxy's page) may reach a message."""

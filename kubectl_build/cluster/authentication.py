@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from kubectl_build.errors import ConfigError
+from kubectl_build.values import dataclass
 
 _TOKEN_FILE_SECONDS = 60.0
 """How long a token read from a file is used: client-go re-reads as often, and the kubelet writes a new one long before the old expires."""

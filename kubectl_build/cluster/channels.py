@@ -7,10 +7,9 @@ k8s.io/client-go tools/remotecommand (v4.go for the status channel).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.json import parse_json
+from kubectl_build.values import dataclass
 
 STDIN = 0
 STDOUT = 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from kubectl_build.cluster.resources import (
 )
 from kubectl_build.errors import ApiUnreachable
 from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.values import dataclass
 
 if TYPE_CHECKING:
     from kubectl_build.cluster.http import ApiTransport, Query

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from kubectl_build.deadlines import parse_duration
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.values import dataclass
 
 IN_CLUSTER = "in-cluster"
 """The context's name for messages when a pod's own service account is used."""

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kubectl_build.cluster.authentication import Authentication, ClientCertifica
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.values import dataclass
 
 _API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 """Seconds for one run: such a program may open a browser and wait for a person."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

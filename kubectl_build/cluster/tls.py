@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from kubectl_build.cluster.authentication import ClientCertificate
 from kubectl_build.errors import ConfigError
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

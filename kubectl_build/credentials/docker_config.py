@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from kubectl_build.credentials.entries import Entries, parse_entries, parse_object
@@ -14,6 +13,7 @@ from kubectl_build.credentials.hosts import HUB, canonical_host, find_entry, par
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.json import JsonObject
+from kubectl_build.values import dataclass
 
 _HUB_SERVER = "https://index.docker.io/v1/"
 _KEEP_SECONDS = 290.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from kubectl_build.deadlines import deadlines
 from kubectl_build.doctor.access import check_api, check_context, check_proxies
@@ -18,6 +17,7 @@ from kubectl_build.doctor.registries import check_registries
 from kubectl_build.doctor.rights import check_rights
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.transport.addresses import KubePodAddress
+from kubectl_build.values import dataclass
 
 Check = Callable[[Patient], Awaitable[list[Finding]]]
 

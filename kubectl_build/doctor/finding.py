@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from kubectl_build.values import dataclass
 
 _COMMAND = re.compile(r"(?:^|[:;] )(kubectl [^;]*)$")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kubectl_build.credentials.docker_config import DockerConfigKeychain
 from kubectl_build.credentials.kube_secret import SecretMissing, load_secret_keychain
@@ -11,6 +10,7 @@ from kubectl_build.doctor.finding import Finding, note, problem
 from kubectl_build.doctor.patient import Patient
 from kubectl_build.errors import ConfigError, KubectlBuildError
 from kubectl_build.model.credentials import Credentials, Keychain
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from kubectl_build.builder.spec import RegistrySettings, registry_trust
 from kubectl_build.builder.state import Builder, PodInfo
@@ -23,6 +22,7 @@ from kubectl_build.model.reference import Reference, parse_reference
 from kubectl_build.registry.http import Dial, RegistryTrust, RetryPolicy
 from kubectl_build.registry.inspect import Inspected, inspect, load_details
 from kubectl_build.registry.pool import Registries, open_registries
+from kubectl_build.values import dataclass
 
 _ABSENT = 404
 _SHOWN = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from kubectl_build.builder.roles import BUILD, CREATE, nodes_role
@@ -23,6 +22,7 @@ from kubectl_build.cluster.resources import (
 )
 from kubectl_build.doctor.finding import Finding, note, ok, problem
 from kubectl_build.doctor.patient import Patient
+from kubectl_build.values import dataclass
 
 
 class Need(Enum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from kubectl_build.buildkit.client import BuildRecord, DaemonInfo
 from kubectl_build.buildkit.usage import UsageFilter, UsageTotals, disk_usage
@@ -15,6 +14,7 @@ from kubectl_build.doctor.clocks import clock_skew
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.platform import qemu_name
 from kubectl_build.transport.pod import PodAddress
+from kubectl_build.values import dataclass
 
 _ARCHITECTURES = ("amd64", "arm64", "386", "arm", "ppc64le", "riscv64", "s390x", "mips64", "mips64le", "loong64")
 _STATE_DIRS = ("/var/lib/buildkit", "/home/user/.local/share/buildkit")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil import globs
 from kubectl_build.fsutil.gopath import BadPatternError, check_syntax, clean
 from kubectl_build.fsutil.goregexp import translate
+from kubectl_build.values import dataclass
 
 Matched = tuple[int, ...]
 """Positions, ascending, of the patterns that were found to match a directory; handed on to what lies in it."""

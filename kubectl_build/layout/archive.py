@@ -9,7 +9,6 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from kubectl_build.layout.index import INDEX_FILE, LAYOUT, LAYOUT_FILE
 from kubectl_build.layout.store import CHUNK, unreadable
 from kubectl_build.model.digest import is_digest
 from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.values import dataclass
 
 END: Final = bytes(2 * tarfile.BLOCKSIZE)
 """What ends a tar."""

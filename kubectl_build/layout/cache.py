@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, is_digest
 from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.request import CacheEntry
+from kubectl_build.values import dataclass
 
 CACHE_MANIFEST: Final = "cache.manifest"
 """The key of an exporter response that has the descriptor of the cache, as JSON."""

@@ -13,7 +13,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from kubectl_build.layout.store import unreadable, unwritable
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX
 from kubectl_build.model.gojson import marshal, ordered_descriptor
 from kubectl_build.model.json import JsonObject, parse_json
+from kubectl_build.values import dataclass
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"

@@ -14,12 +14,12 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from kubectl_build.errors import ProtocolError, UsageError, system_words
 from kubectl_build.model.digest import is_digest
+from kubectl_build.values import dataclass
 
 CHUNK: Final = 1 << 20
 """Bytes that are read or written at a time."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from kubectl_build.errors import ProtocolError
 from kubectl_build.layout.archive import END, members, read_range
 from kubectl_build.layout.store import unreadable
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ directory that outlives the build and is removed by whoever made it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

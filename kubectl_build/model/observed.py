@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kubectl_build.errors import UsageError
+from kubectl_build.values import dataclass
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
 _OS_AND_OPTIONS = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")

@@ -6,9 +6,9 @@ tests/unit/model/test_reference_oracle.py compares this module with that library
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from kubectl_build.errors import UsageError
+from kubectl_build.values import dataclass
 
 _DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from kubectl_build.model.gobool import parse_bool
 from kubectl_build.model.inputs import Context, Dockerfile, NamedContext, Secret, SshAgent
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference, parse_reference
+from kubectl_build.values import dataclass
 
 ENTITLEMENTS = ("network.host", "security.insecure", "device")
 """What a build may ask for beyond the usual, and a builder grant (moby/buildkit util/entitlements)."""

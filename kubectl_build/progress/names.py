@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from kubectl_build.values import dataclass
 
 _BRACKETS = re.compile(r"\[ *(?P<inside>[^\]]*)\] +(?P<rest>.*)", re.DOTALL)
 _PLATFORM = re.compile(r"(?P<built>[a-z][a-z0-9]*/[^\s>]+?)(?:->(?P<target>\S+))?")

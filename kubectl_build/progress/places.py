@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -11,6 +9,7 @@ from kubectl_build.model.events import Placed, Reached
 from kubectl_build.progress.escape import clean_line
 from kubectl_build.progress.rows import Pen, count_steps, short_platform
 from kubectl_build.progress.state import State
+from kubectl_build.values import dataclass
 
 _BAR_CELLS = 10
 _BAR_MIN_WIDTH = 70

@@ -8,7 +8,6 @@ The choice of the step follows moby/buildkit util/progress/progressui/printer.go
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kubectl_build.model.events import BuildEvent, Note, Placed, StatusUpdate, VertexStatus
 from kubectl_build.progress.advice import emulation_advice
@@ -16,6 +15,7 @@ from kubectl_build.progress.escape import clean, clean_line
 from kubectl_build.progress.state import State, Step, StepKey
 from kubectl_build.progress.units import format_amount, format_log_time
 from kubectl_build.progress.warnings import Warnings
+from kubectl_build.values import dataclass
 
 _MINIMUM_TURN = 5.0
 """Seconds for which a step that shares the output evenly with no other keeps it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from kubectl_build.progress.escape import clean_line, last_overwrite
 from kubectl_build.progress.state import Step
+from kubectl_build.values import dataclass
 
 _MIN_LEFT_CELLS = 12
 """With less room for the name, the column on the right is left out."""

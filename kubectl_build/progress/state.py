@@ -7,12 +7,13 @@ whose daemons may report the same digest and whose clocks may differ, and the no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.model.events import Note, Placed, Reached, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
 from kubectl_build.model.platform import Platform, runs_on
 from kubectl_build.progress.escape import LogDecoder, clean, clean_line
 from kubectl_build.progress.names import StepName, parse_step, with_prefix
+from kubectl_build.values import dataclass
 
 StepKey = tuple[str, str]
 """The pool, and the vertex's digest or its group's id."""

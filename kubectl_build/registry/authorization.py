@@ -12,7 +12,6 @@ import ipaddress
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from yarl import URL
@@ -22,6 +21,7 @@ from kubectl_build.model.credentials import Credentials, Keychain
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.registry.answers import refusal
 from kubectl_build.registry.http import Http, Response
+from kubectl_build.values import dataclass
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,|$)')

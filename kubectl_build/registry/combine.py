@@ -7,7 +7,6 @@ without `prefer_index` a lone manifest) stays as it is, and of platforms that ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from kubectl_build.errors import RegistryError, UsageError
 from kubectl_build.model.digest import INDEX_TYPES, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_INDEX, sha256_digest
@@ -17,6 +16,7 @@ from kubectl_build.model.platform import Platform, normalize
 from kubectl_build.model.reference import Reference
 from kubectl_build.model.request import Annotation
 from kubectl_build.registry import gojson
+from kubectl_build.values import dataclass
 
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"

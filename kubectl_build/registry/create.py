@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kubectl_build.errors import ungrouped
 from kubectl_build.model.events import Note, Sink, StatusUpdate, VertexLog
@@ -18,6 +17,7 @@ from kubectl_build.registry.copy import ATTESTATION, Copier
 from kubectl_build.registry.pool import Registries
 from kubectl_build.registry.sources import Named, in_repository, load_source
 from kubectl_build.registry.steps import shown_step
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

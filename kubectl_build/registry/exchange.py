@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import urlencode
 
 from yarl import URL
@@ -17,6 +17,7 @@ from kubectl_build.errors import RegistryError
 from kubectl_build.registry.answers import refusal
 from kubectl_build.registry.authorization import Authorizer, Scope, forbidden_target, is_local
 from kubectl_build.registry.http import Http, NoTls, Refused, RegistryTrust, Response, Upload
+from kubectl_build.values import dataclass
 
 _MAX_REDIRECTS = 5
 

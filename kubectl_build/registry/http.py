@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
@@ -18,6 +17,7 @@ from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.registry.failures import Broken, NoTls, Refused, converted
 from kubectl_build.registry.links import Dial, Link, RegistryTrust, open_link, tls_context
+from kubectl_build.values import dataclass
 
 __all__ = ["Broken", "Dial", "Http", "NoTls", "Refused", "RegistryTrust", "Response", "RetryPolicy", "Upload", "open_http", "retry_after"]
 

@@ -8,7 +8,7 @@ A test compares the bytes with what Go makes of them, another one with a real da
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.errors import ProtocolError
 from kubectl_build.model.digest import (
@@ -21,6 +21,7 @@ from kubectl_build.model.digest import (
 from kubectl_build.model.gojson import marshal_indent, ordered_descriptor
 from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.model.platform import Platform, normalize
+from kubectl_build.values import dataclass
 
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.errors import RegistryError, ungrouped
 from kubectl_build.model.digest import INDEX_TYPES, is_digest
@@ -19,6 +19,7 @@ from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference
 from kubectl_build.registry.pool import Place, Registries
 from kubectl_build.registry.sources import read_config
+from kubectl_build.values import dataclass
 
 _REFERENCES = ("com.docker.reference.digest", "vnd.docker.reference.digest")
 _PREDICATE = "in-toto.io/predicate-type"

@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -20,6 +19,7 @@ import aiohttp.abc
 from kubectl_build.errors import ConfigError
 from kubectl_build.model.stream import Dialer
 from kubectl_build.transport.bridge import Bridge, bridge
+from kubectl_build.values import dataclass
 
 Dial = Callable[[str, int], Dialer]
 """Returns what makes streams to a host (a name, resolved at the other end) and port."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Sink
 from kubectl_build.model.reference import Reference
 from kubectl_build.registry.client import RegistryClient, RetryPolicy, open_registry
 from kubectl_build.registry.http import Dial, RegistryTrust
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

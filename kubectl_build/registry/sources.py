@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from kubectl_build.errors import RegistryError, UsageError
 from kubectl_build.model.digest import IMAGE_TYPES, INDEX_TYPES, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST, is_digest
@@ -12,6 +12,7 @@ from kubectl_build.model.platform import normalize
 from kubectl_build.model.reference import Reference, parse_reference
 from kubectl_build.registry.combine import Source
 from kubectl_build.registry.pool import Place, Registries
+from kubectl_build.values import dataclass
 
 CONFIG_LIMIT = 16 * 1024 * 1024
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from kubectl_build.progress.state import StepKey
 from kubectl_build.report.facts import StepFacts
+from kubectl_build.values import dataclass
 
 _SLACK = 0.05
 """Seconds by which a daemon's times of two steps may overlap."""

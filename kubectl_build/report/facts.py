@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.model.observed import ImageLayer, SourceFile
 from kubectl_build.progress.state import Interval, StepKey
+from kubectl_build.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kubectl_build.progress.escape import LogDecoder, clean_line, last_overwrite
+from kubectl_build.values import dataclass
 
 _STEP, _CROWDED = 256 << 10, 4 << 10
 """Characters kept of a step, and of a step once there is much output in all."""

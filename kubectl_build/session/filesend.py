@@ -7,7 +7,6 @@ packets with us as the receiver (local).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from kubectl_build.session.outputfile import OutputFile
 from kubectl_build.session.rpc import ALREADY_EXISTS, INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all
 from kubectl_build.session.stream import ServerStream
 from kubectl_build.session.threads import drive, in_thread
+from kubectl_build.values import dataclass
 
 _EXPORTER_ID: Final = "buildkit-attachable-exporter-id"
 _WHOLE: Final = "buildkit-exporter-multi-platform"

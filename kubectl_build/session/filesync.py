@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from kubectl_build.session.filereader import FileReader
 from kubectl_build.session.rpc import INTERNAL, NOT_FOUND, UNKNOWN, Handler, RpcError, frame, frame_all, unescape
 from kubectl_build.session.stream import ServerStream
 from kubectl_build.session.threads import in_thread
+from kubectl_build.values import dataclass
 
 _ENTRIES_AT_ONCE: Final = 512
 

@@ -7,12 +7,12 @@ stands in the query here: moby/buildkit client/connhelper, docker/buildx driver/
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from kubectl_build.errors import UsageError
+from kubectl_build.values import dataclass
 
 _KNOWN: Final = "unix:///PATH, tcp://HOST:PORT or kube-pod://POD"
 _ELSEWHERE: Final = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import ExecStream, open_exec
@@ -12,6 +11,7 @@ from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import DialError, Invalid
 from kubectl_build.model.stream import ByteStream, Dialer
 from kubectl_build.transport.addresses import KubePodAddress
+from kubectl_build.values import dataclass
 
 _NAME_CONTAINER = "the daemon's own container is named like this: kube-pod://POD?container=NAME"
 _NO_PROGRAM = "executable file not found"
