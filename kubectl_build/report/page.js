@@ -26,6 +26,17 @@
     step.critical ? "on the critical path" : "",
   ].filter(Boolean);
 
+  // The frontend tells each line of a long instruction by itself: lines that follow each other are said as one range.
+  const lines = (spans) => {
+    const ranges = [];
+    for (const [file, first, last] of [...spans].sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+      const before = ranges[ranges.length - 1];
+      if (before && before[0] === file && first <= before[2] + 1) before[2] = Math.max(before[2], last);
+      else ranges.push([file, first, last]);
+    }
+    return ranges.map(([file, first, last]) => `${data.sources[file].name}:${first}${last > first ? `-${last}` : ""}`).join(", ");
+  };
+
   // ---- one step, in a dialog
   const dialog = byId("step");
   const open = (number) => {
@@ -38,7 +49,7 @@
       ["Pool", [pool.name, pool.pod && `pod ${pool.pod}`, pool.node && `node ${pool.node}`].filter(Boolean).join(", ")],
       ["Platforms", (step.platforms || []).join(", ")],
       ["Runs on", step.runsOn],
-      ["Lines", (step.spans || []).map(([file, first, last]) => `${data.sources[file].name}:${first}${last > first ? `-${last}` : ""}`).join(", ")],
+      ["Lines", lines(step.spans || [])],
       ["Waits for", (step.inputs || []).map((input) => data.steps[input].name).join("\n")],
       ["Error", step.error],
     ];
@@ -210,7 +221,7 @@
         const said = `Line ${place + 1}: ${mark.state}, ${seconds(mark.seconds)}${mark.emulated ? ", emulated" : ""}; show the step`;
         const button = make("button", { type: "button", class: kind, "aria-label": said }, mark.emulated ? `${label} QEMU` : label);
         button.addEventListener("click", () => open(mark.steps[0]));
-        cell.append(button);
+        cell.append(make("span", {}, button));
       }
       return make("tr", { class: shown ? (shown.emulated ? "emulated" : shown.state) : false },
         make("th", { scope: "row" }, String(place + 1)), make("td", { class: "code" }, make("code", {}, text)), cell);

@@ -29,6 +29,9 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 _SMALL = 1000
 """Bytes below which what was sent is of no interest: a .dockerignore that is not there has two."""
 
+_UNBROKEN = 34
+"""Letters of code in a sentence that fit into one line of any window."""
+
 
 def render_page(heading: Heading, facts: BuildFacts) -> bytes:
     """The page in UTF-8."""
@@ -122,7 +125,10 @@ def _advice(facts: BuildFacts) -> str:
 
 
 def _words(part: str) -> str:
-    return f"<code>{_text(short_name(part))}</code>" if isinstance(part, Code) else _text(part)
+    if not isinstance(part, Code):
+        return _text(part)
+    kind = ' class="unbroken"' if len(part) < _UNBROKEN else ""
+    return f"<code{kind}>{_text(short_name(part))}</code>"
 
 
 def _platforms(facts: BuildFacts) -> str:

@@ -124,6 +124,31 @@ async def test_report_filters_and_search_show_fewer_steps_and_say_how_many(page:
     assert await page.ask("document.getElementById('count').textContent") == "1 of 7 steps"
 
 
+async def test_report_begins_with_the_main_steps_and_hides_what_took_no_time(page: Page, tmp_path: Path) -> None:
+    collector = whole_build()
+    collector.event(ran("short", "[internal] load .dockerignore", 0.5, 0.52), T0)
+    await page.show(written(tmp_path, collector.facts()))
+    pressed = "document.querySelector('#filters [aria-pressed=true]').textContent"
+    assert await page.ask(pressed) == "Main"
+    assert await page.ask("document.getElementById('count').textContent") == "7 of 8 steps"
+
+
+async def test_report_step_that_ran_twice_has_two_bars_and_does_not_cover_the_critical_path(page: Page, tmp_path: Path) -> None:
+    collector = whole_build()
+    collector.event(ran("from", "[build 1/3] FROM busybox", 43.0, 43.1, cached=True), T0)
+    await page.show(written(tmp_path, collector.facts()))
+    row = "[...document.querySelectorAll('#grid .row')].find(row => row.textContent.includes('FROM busybox'))"
+    assert await page.ask(f"{row}.querySelectorAll('.bar').length") == 2
+    assert "RUN make all" in await page.ask("document.querySelector('.critical tbody').textContent")
+
+
+async def test_report_step_of_the_critical_path_opens_with_its_lines_as_one_range(page: Page, tmp_path: Path) -> None:
+    await page.show(written(tmp_path, whole_build().facts()))
+    await page.ask("[...document.querySelectorAll('.critical button')].find(b => b.textContent.includes('RUN make')).click()")
+    assert await page.ask("document.getElementById('step').open")
+    assert "Dockerfile:3-4" in await page.ask("document.getElementById('step-facts').textContent")
+
+
 async def test_report_of_five_thousand_steps_keeps_few_rows_and_reaches_all(page: Page, tmp_path: Path) -> None:
     await page.show(written(tmp_path, large_build(5000)))
     assert await page.ask("document.querySelectorAll('*').length") < 2000
