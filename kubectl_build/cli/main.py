@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -31,7 +32,7 @@ def build_main() -> NoReturn:
     gc.disable()  # until all is loaded: nothing of that is garbage, and looking through it took a tenth of a small build's processor time
     from kubectl_build.cli.build import app
 
-    sys.exit(run_app(app, "kubectl build", sys.argv[1:]))
+    _leave(run_app(app, "kubectl build", sys.argv[1:]))
 
 
 def buildkit_main() -> NoReturn:
@@ -39,7 +40,19 @@ def buildkit_main() -> NoReturn:
     gc.disable()
     from kubectl_build.cli.buildkit import app
 
-    sys.exit(run_app(app, "kubectl buildkit", sys.argv[1:]))
+    _leave(run_app(app, "kubectl buildkit", sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter apart, which takes a twelfth of a small build's processor time.
+
+    Nothing is lost: what has a lifetime ended with its context manager, before the command returned its code; asyncio.run has waited for
+    its threads; only what was printed may still be held back.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads it any more: there is nobody to tell
+            stream.flush()
+    os._exit(code)
 
 
 def run_app(app: typer.Typer, prog: str, argv: list[str]) -> int:
