@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
-from kubectl_build.cli import archive, layouts
+from kubectl_build.cli import layouts
 from kubectl_build.cli.private import PrivateDirectory, private_directory
 from kubectl_build.cli.remote import is_address, is_http, is_remote
 from kubectl_build.errors import UsageError, system_words
@@ -145,6 +145,8 @@ def _from_address(path: str, file: str | None, stdin: io.BufferedIOBase | None, 
 
 
 def _from_stdin(file: str | None, stdin: io.BufferedIOBase, private: PrivateDirectory) -> Inputs:
+    from kubectl_build.cli import archive  # knows tar and more that most builds have no use for
+
     head = archive.read_head(stdin)
     if not head:
         raise UsageError("stdin is empty: neither a tar archive nor a Dockerfile came", hint="for example: tar c . | kubectl build -")
@@ -167,6 +169,8 @@ def _inside(file: str | None) -> Dockerfile:
 
 
 def _from_stream(head: bytes, stream: io.BufferedIOBase | None, private: PrivateDirectory, *, shown: str = "stdin") -> Dockerfile:
+    from kubectl_build.cli import archive
+
     assert stream is not None
     head = head or archive.read_head(stream)
     if not head:

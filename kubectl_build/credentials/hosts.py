@@ -22,7 +22,7 @@ _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _PORT = re.compile(r":(\d*)$")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class HostKey:
     """A key, taken apart: `host` in lower case with its port and maybe wildcards, `path` "" or with a slash in front."""
 
@@ -54,7 +54,7 @@ def find_entry(entries: Mapping[HostKey, _T], host: str, repository: str = "") -
     """
     host = canonical_host(host)
     path = f"/{repository}" if repository else ""
-    on_host = [key for key in sorted(entries, reverse=True) if _same_host(key.host, host)]
+    on_host = [key for key in sorted(entries, key=lambda key: (key.host, key.path), reverse=True) if _same_host(key.host, host)]
     for key in on_host:
         if path.startswith(key.path):
             return entries[key]

@@ -7,7 +7,6 @@ no danger, only slower: the daemon takes from the one before what has equal path
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import hashlib
 import os
@@ -109,6 +108,8 @@ def _git_config(git: Path) -> Path | None:
 
 def _remote_url(config: Path) -> str | None:
     """Return the URL of the remote "origin", else of the first one, without the login that may stand in it."""
+    import configparser  # not every context is in a repository
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",), comment_prefixes=("#", ";"))
     try:
         text = config.read_text(encoding="utf-8", errors="surrogateescape")

@@ -6,7 +6,6 @@ here may be secret: no message quotes it.
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -118,6 +117,8 @@ def _aws_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _aws_section(path: str, names: tuple[str, ...]) -> Mapping[str, str]:
+    import configparser  # few builds keep their cache in S3
+
     parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
     try:
         parser.read(path, encoding="utf-8")
