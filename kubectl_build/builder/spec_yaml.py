@@ -31,7 +31,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 _MOST_MARKS = 300
-"""So many marks that begin something nested can be read by libyaml: it takes a tenth of the time, and crashes where the nesting has no end."""
+"""So many marks that begin something nested are read by libyaml: it takes a tenth of the time, and crashes where nesting has no end."""
 
 
 def parse_spec(text: str, *, source: str, recorded: bool = False) -> SpecChange:
