@@ -51,6 +51,8 @@ _OPTIONS = (
 _OVERSIZE = re.compile(r"CLIENT: Received message larger than max|received metadata size exceeds")
 """What grpcio itself says of an answer that is over its limits."""
 
+_ENDED = "the connection to the builder ended while it was in use"
+
 T = TypeVar("T")
 
 
@@ -256,7 +258,9 @@ class BuildkitClient:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise self._failure() or ConnectionLost("the connection to the builder ended while it was in use") from error
+            raise self._failure() or ConnectionLost(_ENDED) from error
+        except asyncio.InvalidStateError as error:  # what grpc.aio says to who writes to a call that has ended meanwhile
+            raise self._failure() or ConnectionLost(_ENDED) from error
 
 
 class RpcFailure(Exception):
