@@ -23,7 +23,6 @@ from kubectl_build.model.json import JsonObject, parse_json
 from kubectl_build.values import dataclass
 
 _API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
-"""Seconds for one run: such a program may open a browser and wait for a person."""
 _STDERR_SHOWN = 512
 
 
@@ -80,13 +79,27 @@ class ExecPlugin:
         self._lock = asyncio.Lock()
         self._current: Authentication | None = None
         self._expires: datetime | None = None
+        self._runs = 0
+        self._failure: ConfigError | None = None
 
     async def authenticate(self, *, refused: bool = False) -> Authentication:
-        """Return the program's last answer, or run it. After a refusal that several requests met, it is run once."""
-        met = self._current
+        """Return the program's last answer, or run it. After a refusal that several requests met, it is run once.
+
+        Those who waited while it ran and failed share its failure: a person who must log in is not asked by each of them.
+        """
+        met, runs = self._current, self._runs
         async with self._lock:
+            if self._failure is not None and self._runs > runs:
+                raise self._failure
             if self._current is None or (refused and self._current is met) or self._expired():
-                self._current = await self._run()
+                self._failure = None
+                try:
+                    self._current = await self._run()
+                except ConfigError as failure:
+                    self._failure = failure
+                    raise
+                finally:
+                    self._runs += 1
             return self._current
 
     def _expired(self) -> bool:

@@ -93,6 +93,29 @@ async def test_plugin_asked_by_many_at_once_runs_once_also_after_a_refusal(progr
     assert len(program.runs) == 2
 
 
+async def test_plugin_that_fails_is_run_once_for_all_who_waited_and_again_for_who_comes_later(program: Program) -> None:
+    plugin = program.plugin()
+    (program.folder / "code").write_text("1")
+    failures = await asyncio.gather(*(plugin.authenticate() for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(failure, ConfigError) and "exit code 1" in failure.message for failure in failures)
+    assert len(program.runs) == 1
+
+    (program.folder / "code").write_text("0")
+    results = await asyncio.gather(*(plugin.authenticate() for _ in range(5)))
+    assert {result.authorization for result in results} == {"Bearer t1"}
+    assert len(program.runs) == 2
+
+
+async def test_plugin_whose_first_caller_is_cancelled_is_run_by_the_next(program: Program) -> None:
+    plugin = program.plugin()
+    first = asyncio.create_task(plugin.authenticate())
+    second = asyncio.create_task(plugin.authenticate())
+    await asyncio.sleep(0)  # both have begun now
+    first.cancel()
+
+    assert (await second).authorization == "Bearer t1"
+
+
 async def test_plugin_certificate_is_used_and_replaces_the_users_own(program: Program) -> None:
     own = ClientCertificate(b"own", b"own key")
     program.answer({"clientCertificateData": "CRT", "clientKeyData": "KEY"})
