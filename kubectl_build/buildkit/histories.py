@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure
-from kubectl_build.buildkit.status import Ledger, status_update
+from kubectl_build.buildkit.status import status_updates
 from kubectl_build.errors import ClusterError, ConnectionLost
 from kubectl_build.model.digest import Descriptor
 from kubectl_build.model.events import StatusUpdate
@@ -182,12 +182,9 @@ async def delete_record(client: BuildkitClient, ref: str) -> None:
 
 async def replay(client: BuildkitClient, ref: str, *, pool: str = "") -> AsyncGenerator[StatusUpdate, None]:
     """What happened in a build, told again; of one that runs, until it ends. Close with aclosing. Raises ConnectionLost."""
-    ledger = Ledger()
     try:
-        async with aclosing(client.status(ref)) as messages:
-            async for message in messages:
-                update = status_update(message, pool=pool)
-                ledger.add(update)
+        async with aclosing(status_updates(client.status(ref), pool=pool)) as updates:
+            async for update in updates:
                 yield update
     except RpcFailure as failure:
         raise ConnectionLost(f"the builder does not tell of build {ref}: {failure.message}") from failure

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from kubectl_build.buildkit.client import BuildkitClient, RpcFailure, session_bytes
 from kubectl_build.buildkit.errors import FailureLog, solve_error
 from kubectl_build.buildkit.response import check_digests
-from kubectl_build.buildkit.status import Ledger, status_update
+from kubectl_build.buildkit.status import status_updates
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Sink, StatusUpdate
@@ -250,12 +250,9 @@ def _control_request(ref: str, session_id: str, job: SolveJob) -> control_pb2.So
 
 
 async def _follow(client: BuildkitClient, ref: str, forward: Callable[[StatusUpdate], None], pool: str) -> None:
-    ledger = Ledger()
     try:
-        async with aclosing(client.status(ref)) as messages:
-            async for message in messages:
-                update = status_update(message, pool=pool)
-                ledger.add(update)
+        async with aclosing(status_updates(client.status(ref), pool=pool)) as updates:
+            async for update in updates:
                 forward(update)
     except RpcFailure:
         return  # a solve that was refused has no status; its own error is what counts

@@ -5,6 +5,8 @@ Shape and meaning follow moby/buildkit client/graph.go and client/status.go.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from kubectl_build.errors import ProtocolError
@@ -41,6 +43,18 @@ class Ledger:
     def _count(self, key: str | tuple[str, str], size: int) -> None:
         self._total += size - self._sizes.get(key, 0)
         self._sizes[key] = size
+
+
+async def status_updates(
+    messages: AsyncGenerator[control_pb2.StatusResponse, None], *, pool: str = ""
+) -> AsyncGenerator[StatusUpdate, None]:
+    """Translate a build's messages, which it closes, as they come. Close with aclosing. Raises ProtocolError for too many steps."""
+    ledger = Ledger()
+    async with aclosing(messages):
+        async for message in messages:
+            update = status_update(message, pool=pool)
+            ledger.add(update)
+            yield update
 
 
 def status_update(message: control_pb2.StatusResponse, *, pool: str = "") -> StatusUpdate:
