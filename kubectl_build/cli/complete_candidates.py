@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import IntFlag
 
@@ -71,11 +71,6 @@ def paths(typed: str, before: str = "", *, directories: bool = False) -> Answer:
         if entry.name.startswith(name) and not hidden and (entry.is_dir() or not directories):
             found.append(before + os.path.join(folder, entry.name) + ("/" if entry.is_dir() else ""))
     return Answer(dict.fromkeys(found, ""), Directive.NO_FILES | Directive.NO_SPACE)
-
-
-def first_of(answers: Sequence[Answer]) -> Answer:
-    """The first that has candidates, else the first."""
-    return next((answer for answer in answers if answer.candidates), answers[0])
 
 
 def _printable(text: str) -> str:

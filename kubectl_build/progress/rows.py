@@ -21,7 +21,6 @@ _STAGE_SHARE = 7
 _STAGES_MIN_WIDTH = 56
 """Narrower terminals do not say the stage."""
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_BAR_BEFORE = "  "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

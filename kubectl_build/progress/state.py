@@ -253,13 +253,6 @@ class State:
         there = now - self._clock_offsets.get(step.pool, 0.0)
         return sum(max(0.0, (there if run.stop is None else run.stop) - run.start) for run in step.intervals)
 
-    def status_seconds(self, step: Step, status: VertexStatus, now: float) -> float:
-        """How long a part of a step has taken."""
-        if status.started is None:
-            return 0.0
-        there = now - self._clock_offsets.get(step.pool, 0.0)
-        return max(0.0, (there if status.completed is None else status.completed) - status.started)
-
     def counts(self) -> tuple[int, int]:
         """(completed, all) of the steps that are not hidden."""
         visible = [step for step in self.steps.values() if not step.hidden]
