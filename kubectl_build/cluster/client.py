@@ -70,6 +70,8 @@ FIELD_MANAGER = "kubectl-build"
 
 Objects = list[JsonObject]
 
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
@@ -127,11 +129,21 @@ class KubeClient:
         label_selector: str = "",
         field_selector: str = "",
         all_namespaces: bool = False,
+        cached: bool = False,
     ) -> ObjectList:
-        """Return all objects that match, in one answer. They carry no kind of their own."""
-        query = _selectors(label_selector, field_selector)
+        """Return all objects that match, in one answer. They carry no kind of their own.
+
+        What is `cached` may be some seconds old: it comes from the server's memory, where a selector that fits little is answered at once.
+        """
+        query = [*_selectors(label_selector, field_selector), *_from_memory(cached)]
         document = await self._call("GET", "list", resource, "", namespace, query=query, all_namespaces=all_namespaces)
         return ObjectList(document.get("items") or [], _resource_version(document))
+
+    async def metadata(self, resource: Resource, *, label_selector: str = "", field_selector: str = "") -> Objects:
+        """Return the metadata alone of the objects of all namespaces that match, as `list` does what is cached: some 500 bytes each."""
+        query = [*_selectors(label_selector, field_selector), *_from_memory(True)]
+        document = await self._call("GET", "list", resource, "", None, query=query, all_namespaces=True, accept=_METADATA)
+        return document.get("items") or []
 
     async def pages(
         self, resource: Resource, *, label_selector: str = "", field_selector: str = "", page_size: int = 500
@@ -274,12 +286,14 @@ class KubeClient:
         all_namespaces: bool = False,
         shown: str = "",
         subresource: str = "",
+        accept: str = "",
     ) -> JsonObject:
         where = None if all_namespaces or not resource.namespaced else namespace or self.namespace
         action = Action(verb=verb, resource=resource, name=name or shown, namespace=where, subresource=subresource)
         data = json.dumps(body).encode() if body is not None else b""
         path = resource.path(namespace=where, name=name, subresource=subresource)
-        return self._json(await self.transport.request(method, path, action=action, query=query, body=data, content_type=content_type))
+        answer = await self.transport.request(method, path, action=action, query=query, body=data, content_type=content_type, accept=accept)
+        return self._json(answer)
 
     def _json(self, data: bytes) -> JsonObject:
         try:
@@ -307,6 +321,10 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _selectors(label_selector: str, field_selector: str) -> list[tuple[str, str]]:
     return [(key, value) for key, value in (("labelSelector", label_selector), ("fieldSelector", field_selector)) if value]
+
+
+def _from_memory(cached: bool) -> list[tuple[str, str]]:
+    return [("resourceVersion", "0")] if cached else []
 
 
 def _dry_run(dry_run: bool) -> list[tuple[str, str]]:

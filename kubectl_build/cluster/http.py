@@ -65,13 +65,23 @@ class ApiTransport:
             return None
 
     async def request(
-        self, method: str, path: str, *, action: Action | None, query: Query = (), body: bytes = b"", content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        action: Action | None,
+        query: Query = (),
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "",
     ) -> bytes:
-        """Return the whole answer's body. Raises ApiError, ApiUnreachable and ConfigError.
+        """Return the whole answer's body, of the type `accept` if that is said. Raises ApiError, ApiUnreachable and ConfigError.
 
         A server that is busy and says when to come back (429 or 5xx with Retry-After) is asked again a few times.
         """
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type} if body else {}
+        if accept:
+            headers[hdrs.ACCEPT] = accept
 
         async def exchange(authentication: Authentication) -> bytes:
             async with await self._send(method, path, query, headers, authentication, body or None) as response:
