@@ -33,13 +33,15 @@ class Mode(StrEnum):
 class Candidates:
     """The pools that a build may use. `existing` have pods or a StatefulSet now; `nodes` counts schedulable nodes by architecture.
 
-    `fixed` means that the builder's own platforms fix its pools: builds add none. `arm32` are pools created for 32-bit arm.
+    `fixed` means that the builder's own platforms fix its pools: builds add none. `arm32` are pools created for 32-bit arm. `labels` is the
+    selector of the nodes that the builder is bound to (`disk=fast`); others are not counted.
     """
 
     existing: tuple[str, ...] = ()
     nodes: Mapping[str, int] | None = None
     fixed: bool = False
     arm32: bool = False
+    labels: str = ""
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -95,13 +97,13 @@ def default_platform(candidates: Candidates) -> Platform:
     """
     for arch in candidates.architectures:
         return Platform("linux", arch)
-    raise no_pool(())
+    raise no_pool((), candidates.labels)
 
 
 def planning_pool(platforms: Sequence[Platform], candidates: Candidates) -> str:
     """The pool to ask for the LLB: native for most of the platforms; on a tie one that exists, then amd64. Raises UsageError."""
     if not candidates.architectures:
-        raise no_pool(platforms)
+        raise no_pool(platforms, candidates.labels)
 
     def rank(arch: str) -> tuple[int, bool, bool]:
         return (sum(_is_native(p, arch, candidates) for p in platforms), arch in candidates.existing, arch == "amd64")
@@ -231,12 +233,13 @@ def refuse_windows(needs: Needs) -> None:
             )
 
 
-def no_pool(platforms: Sequence[Platform]) -> UsageError:
-    """The error for a cluster where no node can take a builder."""
+def no_pool(platforms: Sequence[Platform], labels: str) -> UsageError:
+    """The error for a cluster where no node, or none with the `labels` that the builder asks for, can take a builder."""
     names = ", ".join(str(p) for p in platforms) or "any platform"
+    which = f"none with the builder's labels {labels}" if labels else "none"
     return UsageError(
-        f"no node can run a builder for {names}: none is Ready, schedulable and without taints that a builder does not tolerate",
-        hint="see: kubectl get nodes",
+        f"no node can run a builder for {names}: {which} is Ready, schedulable and without taints that a builder does not tolerate",
+        hint=f"see: kubectl get nodes -l {labels}" if labels else "see: kubectl get nodes",
     )
 
 

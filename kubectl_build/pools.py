@@ -23,7 +23,7 @@ from kubectl_build.builder.spec import BuilderSpec, RegistrySettings, pool_archi
 from kubectl_build.builder.state import Builder, PodInfo
 from kubectl_build.builder.trust import load_registries
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import Link, addressed, dialed_link, guarded, has_command, loads, open_link, pod_use, registry_dial
+from kubectl_build.daemons import Link, addressed, dialed_link, guarded, has_command, open_link, pod_use, registry_dial
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.held import held
@@ -127,6 +127,8 @@ class ClusterPools:
         await self.ensure([pool])
         pods = self._pods[pool]
         if len(pods) > 1:
+            from kubectl_build.survey import loads  # few pools have several pods
+
             load = await loads(self.kube, pods)
             pods = tuple(pod for pod in pods if pod.name in load) or pods
             pod = choose(pods, self.context_key, load)
@@ -231,7 +233,9 @@ def pool_candidates(
     elif nodes is None and not existing:
         wanted = {native_architecture(platform): 1 for platform in asked if platform.os == "linux"}
         nodes = {arch: 1 for arch in wanted if arch in _USUAL_NODES} or {"amd64": 1}
-    return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms))
+    spec = builder.spec if builder else defaults
+    labels = ",".join(f"{key}={value}" for key, value in spec.pod.node_selector.items()) if spec else ""
+    return Candidates(existing=existing, nodes=nodes, fixed=bool(platforms), arm32=runs_arm32(platforms), labels=labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,6 +182,12 @@ def test_planning_pool_without_nodes_is_a_usage_error() -> None:
         planning_pool((ARM64,), Candidates(nodes={}))
 
 
+def test_default_platform_without_a_node_that_has_the_labels_of_the_builder_names_them() -> None:
+    with pytest.raises(UsageError, match="none with the builder's labels disk=fast is Ready") as caught:
+        default_platform(Candidates(nodes={}, labels="disk=fast"))
+    assert caught.value.hint == "see: kubectl get nodes -l disk=fast"
+
+
 @pytest.mark.parametrize(
     ("platforms", "candidates", "emulation", "single"),
     [
