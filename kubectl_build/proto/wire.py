@@ -5,11 +5,18 @@ Measured: protobuf's own encoder takes 400 microseconds for a field of 256 KiB, 
 
 from __future__ import annotations
 
+from typing import Final
+
 _LENGTH_DELIMITED = 2
+
+
+_SMALL: Final = tuple(bytes((value,)) for value in range(0x80))
 
 
 def varint(value: int) -> bytes:
     """Return a number that is not negative as protobuf writes it."""
+    if value < 0x80:
+        return _SMALL[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -27,6 +28,7 @@ MAX_MESSAGE: Final = 16 << 20
 """Longest message taken, in bytes. The daemon cuts files at 3 MiB, and at 8 MiB (without what stands around the data) what it stores."""
 
 PREFIX: Final = 5
+_PREFIX: Final = struct.Struct(">BI")
 
 _LONGEST_WORDS: Final = 8 << 10
 """Characters of a status message that are sent: it may quote what the daemon said, and headers have a limit."""
@@ -56,7 +58,7 @@ class Attachable(Protocol):
 
 def prefix(length: int, *, compressed: bool = False) -> bytes:
     """Return what stands before a message of `length` bytes: whether these are compressed, and the length."""
-    return (b"\1" if compressed else b"\0") + length.to_bytes(4, "big")
+    return _PREFIX.pack(compressed, length)
 
 
 def frame(message: bytes) -> bytes:
@@ -66,10 +68,7 @@ def frame(message: bytes) -> bytes:
 
 def frame_all(messages: Iterable[bytes]) -> bytes:
     """Join many messages, each with its prefix, into one buffer."""
-    parts: list[bytes] = []
-    for message in messages:
-        parts += (prefix(len(message)), message)
-    return b"".join(parts)
+    return b"".join([_PREFIX.pack(0, len(message)) + message for message in messages])
 
 
 class MessageReader:
