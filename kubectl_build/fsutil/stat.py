@@ -6,6 +6,7 @@ import errno
 import os
 import stat as st
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
 # Bits of Go's os.FileMode, which is what a Stat's mode holds.
@@ -56,8 +57,9 @@ class Stat(NamedTuple):
         return self.mode & MODE_TYPE == 0
 
 
+@cache
 def go_mode(mode: int) -> int:
-    """Turn st_mode into Go's FileMode as fsutil sends it."""
+    """Turn st_mode, which has 16 bits, into Go's FileMode as fsutil sends it."""
     result = (mode & 0o777) | _TYPES.get(st.S_IFMT(mode), 0)
     if mode & 0o7000:
         result |= (mode & st.S_ISUID and MODE_SETUID) | (mode & st.S_ISGID and MODE_SETGID) | (mode & st.S_ISVTX and MODE_STICKY)

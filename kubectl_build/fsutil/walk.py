@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat as st
 from collections.abc import Generator, Iterator
 from itertools import pairwise
 from typing import Final
@@ -16,7 +15,7 @@ from typing import Final
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil.filter import Filter
 from kubectl_build.fsutil.patterns import Matched
-from kubectl_build.fsutil.stat import MODE_SYMLINK, Stat, device_numbers, go_mode, read_xattrs
+from kubectl_build.fsutil.stat import MODE_DIR, MODE_SYMLINK, MODE_TYPE, Stat, device_numbers, go_mode, read_xattrs
 
 DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
@@ -67,6 +66,7 @@ class _Walk:
         self._filter = selected
         self._sent_inodes: dict[tuple[int, int], str] = {}
         self._stack: list[_Directory] = []
+        self._waiting = 0  # how many of these are pending
         self._proc = BY_DESCRIPTOR and os.path.isdir(_PROC)
 
     def run(self) -> Generator[Stat, None, None]:
@@ -77,20 +77,27 @@ class _Walk:
                 self._leave()
 
     def _entries(self) -> Iterator[Stat]:
+        # Called for each of perhaps 200,000 entries, so that what is the same for all is looked up once.
+        decide, everything = self._filter.decide, self._filter.open
+        send = descend = True
+        include: Matched = ()
+        exclude: Matched = ()
         self._enter("", (), (), pending=False)
         while self._stack:
             directory = self._stack[-1]
             for name in directory.names:
                 path = directory.prefix + name
                 is_dir = name in directory.subdirectories
-                send, descend, include, exclude = self._filter.decide(path, directory.include, directory.exclude)
+                if not everything:
+                    send, descend, include, exclude = decide(path, directory.include, directory.exclude)
                 if send:
                     stat = self._stat(path, name, directory)
                     if stat is None:
                         continue
-                    yield from self._pending()
+                    if self._waiting:
+                        yield from self._pending()
                     yield stat
-                    is_dir = stat.is_dir
+                    is_dir = stat.mode & MODE_DIR != 0
                 if is_dir and descend:
                     self._enter(path, include, exclude, pending=not send)
                     break
@@ -98,9 +105,10 @@ class _Walk:
                 self._leave()
 
     def _leave(self) -> None:
-        descriptor = self._stack.pop().descriptor
-        if descriptor is not None:
-            os.close(descriptor)
+        directory = self._stack.pop()
+        self._waiting -= directory.pending
+        if directory.descriptor is not None:
+            os.close(directory.descriptor)
 
     def _open(self, path: str) -> int | None:
         if not BY_DESCRIPTOR:
@@ -130,12 +138,14 @@ class _Walk:
             vanished = isinstance(exc, FileNotFoundError | NotADirectoryError)
             raise _unreadable(os.path.join(self._root, path), "no such directory" if vanished else exc.strerror) from exc
         names.sort()  # code points sort as UTF-8's bytes do
+        self._waiting += pending
         self._stack.append(_Directory(path, descriptor, names, subdirectories, include=include, exclude=exclude, pending=pending))
 
     def _pending(self) -> Iterator[Stat]:
         for parent, directory in pairwise(self._stack):
             if directory.pending:
                 directory.pending = False
+                self._waiting -= 1
                 stat = self._stat(directory.path, directory.path.rpartition("/")[2], parent)
                 if stat is not None:
                     yield stat
@@ -145,7 +155,8 @@ class _Walk:
         full = f"{self._root}/{path}"
         above = parent.descriptor
         place = full if above is None else name
-        _check_utf8(path, full, "name")
+        if not name.isascii():
+            _check_utf8(path, full, "name")
         try:
             status = os.lstat(place, dir_fd=above)
             mode = go_mode(status.st_mode)
@@ -158,13 +169,14 @@ class _Walk:
             return None
         except OSError as exc:
             raise _unreadable(full, exc.strerror) from exc
-        if st.S_ISREG(status.st_mode) and status.st_nlink == 1:
-            return Stat(path, mode, status.st_size, status.st_mtime_ns, "", 0, 0, xattrs)
-        if st.S_ISDIR(status.st_mode):
+        if mode & MODE_DIR:
             return Stat(path, mode, 0, status.st_mtime_ns, "", 0, 0, xattrs)
+        links = status.st_nlink
+        if links == 1 and not mode & MODE_TYPE:
+            return Stat(path, mode, status.st_size, status.st_mtime_ns, "", 0, 0, xattrs)
         if linkname:
             _check_utf8(linkname, full, "target")
-        elif status.st_nlink > 1:
+        elif links > 1:
             first = self._sent_inodes.setdefault((status.st_dev, status.st_ino), path)
             linkname = first if first != path else ""
         major, minor = device_numbers(status.st_rdev)
@@ -172,8 +184,6 @@ class _Walk:
 
 
 def _check_utf8(text: str, full: str, what: str) -> None:
-    if text.isascii():
-        return
     try:
         text.encode()
     except UnicodeEncodeError as exc:

@@ -49,8 +49,9 @@ class FileReader:
 
     def add(self, stat: Stat) -> None:
         """Give the next number to an entry that is announced."""
-        self._paths.append(stat.path if stat.has_data else "")
-        self._sizes.append(stat.size if stat.has_data else _NOT_A_FILE)
+        has_data = stat.has_data
+        self._paths.append(stat.path if has_data else "")
+        self._sizes.append(stat.size if has_data else _NOT_A_FILE)
         self._times.append(stat.mod_time)
 
     def request(self, file_id: int) -> None:
