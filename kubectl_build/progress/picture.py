@@ -31,6 +31,7 @@ _ROWS_PER_PLACE = 6
 """Rows of the terminal for which one line is given to platforms."""
 _RATE_SECONDS = 0.5
 """A rate over less time says nothing."""
+_TRANSFER, _WORTH_BYTES = "transferring ", 1_000_000
 _SLOWEST = 5
 _SLOW_SECONDS = 1.0
 """The last picture names so many steps that have taken so long."""
@@ -180,7 +181,7 @@ class Picture:
             sign, style = glyphs.running[int(now * 10) % len(glyphs.running)], "cyan"
         else:
             sign, style = glyphs.done, "green"
-            right = "cached" if step.cached else right
+            right = "cached" if step.cached else f"{_sent(step)}{right}"
         words = (short_text(step.words.rest or step.name), "dim" if step.cached else "red" if step.failed else "")
         left = Text.assemble((f" {sign} ", style), *self._columns.before(step, width, glyphs.ellipsis), words)
         mark = ("QEMU  ", "magenta") if step.emulated and not step.cached else ""
@@ -197,3 +198,9 @@ class Picture:
             bar = self._pen.bar(status.current, status.total, _BAR_CELLS)
             right = Text.assemble(bar, "  ", right)
         return self._pen.row(left, right, width)
+
+
+def _sent(step: Step) -> str:
+    """How much a context had, for a step that was sending it; small ones are of no interest."""
+    sizes = [status.current for status in step.statuses.values() if status.id.startswith(_TRANSFER) and status.current >= _WORTH_BYTES]
+    return f"{format_bytes(sum(sizes))}  " if sizes else ""

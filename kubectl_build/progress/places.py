@@ -13,8 +13,8 @@ from kubectl_build.values import dataclass
 
 _BAR_CELLS = 10
 _BAR_MIN_WIDTH = 70
-_NODE_MIN_WIDTH, _WHY_MIN_WIDTH = 64, 110
-"""Narrower terminals have no room for the node, and for the reason."""
+_POD_MIN_WIDTH, _NODE_MIN_WIDTH, _WHY_MIN_WIDTH = 56, 64, 110
+"""Narrower terminals have no room for the pod, the node, and the reason."""
 _STYLES = {"native": "", "cross": "cyan", "QEMU": "magenta"}
 
 
@@ -29,16 +29,28 @@ class _Place:
 
 
 def place_rows(state: State, pen: Pen, width: int, rows: int, *, bars: bool) -> list[Text]:
-    """The platforms, one a line; those of one pool and mode in one line where there is no room for `rows` such lines."""
+    """The platforms, one a line; those of one pool and mode in one line where there is no room for `rows` such lines.
+
+    What does not fit even so is counted in the last line.
+    """
     if not state.places:
         return []
-    places = _places(state, grouped=len(state.places) > rows)[: max(1, rows)]
-    names = min(max(cell_len(place.names) for place in places), max(12, width // 3))
-    modes = max(len(place.placed.mode) for place in places)
-    return [_row(place, state.pods.get(place.placed.pool), pen, width, names, modes, bars=bars) for place in places]
+    places = _places(state, grouped=len(state.places) > rows)
+    left_out = places[max(0, rows - 1) :] if len(places) > max(1, rows) else []
+    places = places[: len(places) - len(left_out)]
+    counts = max((len(_count(place, bars=bars)) for place in places), default=0)
+    names = min(max((cell_len(place.names) for place in places), default=0), max(12, width // 3))
+    modes = max((len(place.placed.mode) for place in places), default=0)
+    lines = [_row(place, state.pods.get(place.placed.pool), pen, width, (names, modes, counts), bars=bars) for place in places]
+    if left_out:
+        text = f"{pen.glyphs.ellipsis} and " if places else ""
+        lines.append(pen.row(Text(f"  {text}{', '.join(f'{place.names} {place.placed.mode}' for place in left_out)}", "dim"), "", width))
+    return lines
 
 
-def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, modes: int, *, bars: bool) -> Text:
+def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, columns: tuple[int, int, int], *, bars: bool) -> Text:
+    """One line; `columns` are the widths of names, modes and counts."""
+    names, modes, counts = columns
     mode = place.placed.mode
     left = Text("  ").append_text(pen.row(Text(place.names), "", names + 1))
     left.append(" " * max(0, names + 2 - left.cell_len)).append(f"  {mode.ljust(modes)}", _STYLES.get(mode, ""))
@@ -49,12 +61,16 @@ def _row(place: _Place, pod: Reached | None, pen: Pen, width: int, names: int, m
     if place.total:
         if bars and width >= _BAR_MIN_WIDTH:
             right = pen.bar(place.done, place.total, _BAR_CELLS).append("  ")
-        right.append(f"{place.done}/{place.total}" if bars else count_steps(place.total), "dim")
+        right.append(_count(place, bars=bars).rjust(counts), "dim")
     return pen.row(left, right, width)
 
 
+def _count(place: _Place, *, bars: bool) -> str:
+    return f"{place.done}/{place.total}" if bars else count_steps(place.total)
+
+
 def _where(placed: Placed, pod: Reached | None, width: int) -> str:
-    if pod is None:
+    if pod is None or width < _POD_MIN_WIDTH:
         return f"pool {placed.pool}"
     return clean_line(f"{pod.name} on {pod.node}" if pod.node and width >= _NODE_MIN_WIDTH else pod.name)
 

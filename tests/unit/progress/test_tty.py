@@ -103,6 +103,22 @@ def test_live_picture_has_a_line_for_each_platform_and_columns() -> None:
     ]
 
 
+def test_live_picture_counts_of_platforms_end_in_one_column_and_bars_begin_in_one() -> None:
+    places = [Placed(platform=f"linux/{arch}", mode="native", pool=arch, why="") for arch in ("amd64", "arm64")]
+    steps = [vertex(f"a{n}", f"[linux/amd64 {n}/10] RUN {n}", started=0, completed=1) for n in range(1, 11)]
+    steps.append(vertex("b", "[linux/arm64 1/2] RUN b", started=0))
+    amd64, arm64 = live(*places, *steps, width=80)[1:3]
+    assert amd64.endswith("━━━━━━━━━━  10/10")
+    assert arm64.endswith("──────────    0/1")
+
+
+def test_live_picture_platforms_without_room_are_named_in_the_last_line() -> None:
+    modes = {"amd64": "native", "arm64": "native", "s390x": "QEMU"}
+    places = [Placed(platform=f"linux/{arch}", mode=mode, pool=arch, why="") for arch, mode in modes.items()]
+    lines = live(*places, vertex("a", "[linux/amd64 1/2] RUN a", started=0), width=40, height=12)
+    assert lines[1:3] == ["  amd64  native  pool amd64         0/1", "  … and arm64 native, s390x QEMU"]
+
+
 def test_live_picture_of_many_platforms_has_a_line_for_each_pool_and_mode() -> None:
     places = [Placed(platform=f"linux/{name}", mode="cross", pool="amd64") for name in ("386", "amd64", "arm64", "s390x", "arm/v7")]
 
@@ -265,7 +281,7 @@ def test_tty_notes_stay_above_the_picture_that_is_drawn_over_itself() -> None:
         "warning: careful",
         "Finished  9.0s  4 steps  1 cached",
         " ✔ 2 steps done, 1 cached",
-        " ✔      load build context                             2.9s",
+        " ✔      load build context                     5.00MB  2.9s",
         " ✔ 2/3  RUN make 日本語                                2.8s",
         "",
     ]
