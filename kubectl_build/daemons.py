@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.exec import run
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import ConnectionLost, KubectlBuildError, ungrouped
+from kubectl_build.errors import ConnectionLost, ungrouped
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.stream import Dialer
@@ -105,20 +105,6 @@ async def guarded(kube: KubeClient, pod: PodInfo) -> AsyncIterator[None]:
                 guard.cancel()
 
 
-async def ask_all(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, DaemonInfo | KubectlBuildError]:
-    """Ask the daemon of every pod for its version and workers, at once; an error stands for a pod that did not answer."""
-
-    async def ask(pod: PodInfo) -> DaemonInfo | KubectlBuildError:
-        try:
-            async with open_link(kube, pod) as link:
-                return link.info
-        except KubectlBuildError as error:
-            return error
-
-    answers = await asyncio.gather(*(ask(pod) for pod in pods))
-    return {pod.name: answer for pod, answer in zip(pods, answers, strict=True)}
-
-
 async def active_builds(kube: KubeClient, pod: PodInfo) -> int:
     """How many builds the daemon of `pod` runs just now."""
     async with open_link(kube, pod) as link:
@@ -132,20 +118,6 @@ async def pod_use(kube: KubeClient, pod: PodInfo) -> PodUse:
     last = max((record.completed or record.created for record in records), default=None)
     active = sum(record.completed is None for record in records)
     return PodUse(active=active, last=datetime.fromtimestamp(last, UTC) if last else None)
-
-
-async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
-    """How many builds each pod's daemon runs, by pod name; a pod that does not answer within some seconds is left out."""
-
-    async def ask(pod: PodInfo) -> int | None:
-        try:
-            async with asyncio.timeout(deadlines().load):
-                return await active_builds(kube, pod)
-        except (KubectlBuildError, TimeoutError):
-            return None
-
-    answers = await asyncio.gather(*(ask(pod) for pod in pods))
-    return {pod.name: count for pod, count in zip(pods, answers, strict=True) if count is not None}
 
 
 async def has_command(kube: KubeClient, pod: PodAddress, name: str) -> bool:

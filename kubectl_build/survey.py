@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
 from kubectl_build.builder.find import require_builder
 from kubectl_build.builder.state import Builder, PodInfo
+from kubectl_build.buildkit.client import DaemonInfo
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link, addressed, dialed_link, open_link
 from kubectl_build.deadlines import deadlines
@@ -17,6 +18,9 @@ from kubectl_build.errors import BuilderNotReady, ClusterError, ConnectionLost, 
 from kubectl_build.model.events import Sink
 from kubectl_build.transport.addresses import DaemonAddress, parse_address
 from kubectl_build.values import dataclass
+
+DaemonInfos = dict[tuple[str, str], DaemonInfo | KubectlBuildError]
+"""What each daemon says of itself, or why it does not, by its pod's namespace and name."""
 
 T = TypeVar("T")
 
@@ -60,7 +64,10 @@ async def find_members(name: str, kube: KubeClient | None, *, emit: Sink) -> tup
 
 def members_of(builder: Builder, kube: KubeClient) -> tuple[Member, ...]:
     """The daemons of all pools. A pod that is terminating counts as gone."""
-    pods = [pod for pod in builder.pods if not pod.terminating]
+    return _members((pod for pod in builder.pods if not pod.terminating), kube)
+
+
+def _members(pods: Iterable[PodInfo], kube: KubeClient) -> tuple[Member, ...]:
     return tuple(Member(name=p.name, pool=p.architecture, node=p.node, open=partial(_ready_link, kube, p)) for p in pods)
 
 
@@ -86,6 +93,28 @@ async def ask_each(
             return Reply(member=member, error=error)
 
     return tuple(await asyncio.gather(*map(ask, members)))
+
+
+async def daemon_infos(kube: KubeClient, pods: Sequence[PodInfo]) -> DaemonInfos:
+    """Version and workers of each pod's daemon; an error stands for a pod that did not answer."""
+
+    async def said(link: Link) -> DaemonInfo:
+        return link.info
+
+    replies = await ask_each(_members(pods, kube), said, deadline=deadlines().call, doing="asking the daemon")
+    found = {(pod.namespace, pod.name): reply.answer or reply.error for pod, reply in zip(pods, replies, strict=True)}
+    return {pod: answer for pod, answer in found.items() if answer}
+
+
+async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
+    """How many builds each pod's daemon runs, by pod name; a pod that does not answer within some seconds is left out."""
+    limit = deadlines().load
+
+    async def active(link: Link) -> int:
+        return len(await link.client.history(active_only=True))
+
+    replies = await ask_each(_members(pods, kube), active, deadline=limit, doing="listing the builds", connecting=limit)
+    return {reply.member.name: reply.answer for reply in replies if reply.answer is not None}
 
 
 @contextmanager

@@ -28,12 +28,13 @@ from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import current_builder
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
-from kubectl_build.daemons import ask_all, pod_use
+from kubectl_build.daemons import pod_use
 from kubectl_build.deadlines import deadlines
 from kubectl_build.errors import KubectlBuildError
 from kubectl_build.model.events import Note
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.kubeflags import KubeFlags
+from kubectl_build.survey import DaemonInfos, daemon_infos
 
 
 async def ensure_started(
@@ -58,9 +59,9 @@ def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
     async def work() -> int:
         async with connected(cluster) as kube:
             builders = await list_builders(kube, all_namespaces=all_namespaces, emit=note)
-            answers: dict[str, DaemonInfo | KubectlBuildError] = {}
+            answers: DaemonInfos = {}
             if output != "name":
-                answers = await ask_all(kube, [pod for builder in builders for pod in builder.pods if pod.usable])
+                answers = await daemon_infos(kube, [pod for builder in builders for pod in builder.pods if pod.usable])
             await _stop_idle(kube, builders)
         if output == "name":
             print("".join(f"{builder.name}\n" for builder in builders), end="")
@@ -85,7 +86,7 @@ def inspect(said: str | None, cluster: KubeFlags, *, bootstrap: bool, output: st
                 present = await require_builder(kube, name, emit=note)
                 await ensure_started(kube, name, present.architectures or await bootstrap_architectures(kube, present.known_spec(), note))
             builder = await require_builder(kube, name, emit=note)
-            answers = await ask_all(kube, [pod for pod in builder.pods if pod.usable])
+            answers = await daemon_infos(kube, [pod for pod in builder.pods if pod.usable])
             leases = await living_leases(kube, name)
             if not bootstrap:
                 await _stop_idle(kube, (builder,))
@@ -107,10 +108,10 @@ def version(said: str | None, cluster: KubeFlags) -> int:
             name = await current_builder(said, kube, emit=note, environ=os.environ)
             builder = await find_builder(kube, name, emit=note)
             pods = [pod for pod in builder.pods if pod.usable] if builder else []
-            answers = await ask_all(kube, pods)
+            answers = await daemon_infos(kube, pods)
         if not pods:
             print(f'Builder: "{name}" has no running pod' if builder else f'Builder: there is no "{name}" in namespace "{kube.namespace}"')
-        for pod, answer in answers.items():
+        for (_, pod), answer in answers.items():
             print(f"Builder: {pod}: {_version(answer)}")
         return 0
 
@@ -133,16 +134,16 @@ def _version(answer: DaemonInfo | KubectlBuildError | None) -> str:
     return "not running"
 
 
-def _platforms(pods: tuple[PodInfo, ...], answers: dict[str, DaemonInfo | KubectlBuildError]) -> list[str]:
+def _platforms(pods: tuple[PodInfo, ...], answers: DaemonInfos) -> list[str]:
     found: dict[str, None] = {}
     for pod in pods:
-        answer = answers.get(pod.name)
+        answer = answers.get((pod.namespace, pod.name))
         if isinstance(answer, DaemonInfo):
             found.update({str(platform): None for worker in answer.workers for platform in worker.platforms})
     return list(found)
 
 
-def _table(builders: tuple[Builder, ...], answers: dict[str, DaemonInfo | KubectlBuildError], *, namespaces: bool, wide: bool) -> str:
+def _table(builders: tuple[Builder, ...], answers: DaemonInfos, *, namespaces: bool, wide: bool) -> str:
     now = datetime.now(UTC)
     rows = []
     for builder in builders:
@@ -150,7 +151,7 @@ def _table(builders: tuple[Builder, ...], answers: dict[str, DaemonInfo | Kubect
         nodes = ",".join(sorted({pod.node for pod in builder.pods if pod.node}))
         platforms = _platforms(builder.pods, answers)
         shown = platforms if wide or len(platforms) <= 4 else [*platforms[:4], f"+{len(platforms) - 4}"]
-        versions = sorted({a.version for pod in builder.pods if isinstance(a := answers.get(pod.name), DaemonInfo)})
+        versions = sorted({a.version for pod in builder.pods if isinstance(a := answers.get((pod.namespace, pod.name)), DaemonInfo)})
         row = [builder.name, pools, nodes, builder.status, ",".join(shown), ",".join(versions), age(builder.created_at, now)]
         images = ",".join(sorted({pool.image for pool in builder.pools if pool.image}))
         rows.append([*([builder.namespace] if namespaces else []), *row, *([builder.security, images] if wide else [])])
@@ -158,7 +159,7 @@ def _table(builders: tuple[Builder, ...], answers: dict[str, DaemonInfo | Kubect
     return table([*(["NAMESPACE"] if namespaces else []), *header, *(["SECURITY", "IMAGE"] if wide else [])], rows)
 
 
-def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError], leases: Sequence[Lease]) -> str:
+def _description(builder: Builder, answers: DaemonInfos, leases: Sequence[Lease]) -> str:
     facts = [
         ("Name:", builder.name),
         ("Namespace:", builder.namespace),
@@ -176,7 +177,13 @@ def _description(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildE
         lines += ["", f"Pool {pool.architecture}: {len(pool.usable_pods)} of {wanted} ready, {pool.image}"]
         for pod in pool.pods:
             state = "terminating" if pod.terminating else "ready" if pod.ready else pod.phase.lower() or "pending"
-            words = [pod.name, f"node {pod.node or '-'}", state, *(["outdated"] if pod.outdated else []), _version(answers.get(pod.name))]
+            words = [
+                pod.name,
+                f"node {pod.node or '-'}",
+                state,
+                *(["outdated"] if pod.outdated else []),
+                _version(answers.get((pod.namespace, pod.name))),
+            ]
             lines.append("  " + "  ".join(words))
             platforms = _platforms((pod,), answers)
             if platforms:
@@ -193,11 +200,11 @@ def _shape(spec: BuilderSpec) -> list[tuple[str, str]]:
     return facts + ([("Idle stop:", f"after {format_seconds(spec.idle_seconds)}")] if spec.idle_seconds else [])
 
 
-def _document(builder: Builder, answers: dict[str, DaemonInfo | KubectlBuildError], leases: Sequence[Lease] | None = None) -> JsonObject:
+def _document(builder: Builder, answers: DaemonInfos, leases: Sequence[Lease] | None = None) -> JsonObject:
     """`leases` None: who builds was not asked."""
 
     def pod_document(pod: PodInfo) -> JsonObject:
-        answer = answers.get(pod.name)
+        answer = answers.get((pod.namespace, pod.name))
         return {
             "name": pod.name,
             "node": pod.node,
