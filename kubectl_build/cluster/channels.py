@@ -22,6 +22,9 @@ V4 = "v4.channel.k8s.io"
 SUBPROTOCOLS = (V5, V4)
 """What we offer, best first. Both send a JSON Status on channel 3; only v5 can end stdin."""
 
+BULK_SUBPROTOCOLS = (V4,)
+"""What we offer for much data. The API server unpacks every message of v5, whatever else is offered, and passes v4 on as it is."""
+
 STDERR_TAIL = 16 * 1024
 """How much of the end of stderr is kept for error messages, in bytes."""
 

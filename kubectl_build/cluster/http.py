@@ -123,7 +123,7 @@ class ApiTransport:
         async def upgrade(authentication: Authentication) -> aiohttp.ClientWebSocketResponse:
             return await self._session.ws_connect(
                 self._url(path, query),
-                headers=self._headers({}, authentication),
+                headers=self._headers({hdrs.ACCEPT: "*/*"}, authentication),  # kubelets refuse to upgrade for less
                 protocols=protocols,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
                 max_msg_size=0,

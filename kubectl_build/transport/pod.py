@@ -40,7 +40,7 @@ def daemon_dialer(client: KubeClient, pod: PodAddress) -> Dialer:
 
     async def dial() -> ByteStream:
         try:
-            stream = await _exec(client, pod, ["buildctl", "dial-stdio"])
+            stream = await _exec(client, pod, ["buildctl", "dial-stdio"], bulk=True)
         except DialError as error:
             if isinstance(error.__cause__, Invalid):  # there is no such container, or none was named of several
                 error.hint = _NAME_CONTAINER
@@ -83,5 +83,5 @@ def tcp_dialer(client: KubeClient, pod: PodAddress, host: str, port: int) -> Dia
     return dial
 
 
-async def _exec(client: KubeClient, pod: PodAddress, command: Sequence[str]) -> ExecStream:
-    return await open_exec(client, namespace=pod.namespace, pod=pod.name, container=pod.container, command=command)
+async def _exec(client: KubeClient, pod: PodAddress, command: Sequence[str], *, bulk: bool = False) -> ExecStream:
+    return await open_exec(client, namespace=pod.namespace, pod=pod.name, container=pod.container, command=command, bulk=bulk)

@@ -232,6 +232,30 @@ async def test_exec_cat_brings_back_every_byte(client: KubeClient, pod: str) -> 
     assert sent.digest() == received.digest()
 
 
+async def test_exec_for_bulk_brings_back_every_byte_and_ends_the_command_when_it_is_closed(client: KubeClient, pod: str) -> None:
+    stream = await open_exec(client, pod=pod, container="main", command=["cat"], bulk=True)
+    sent = os.urandom(8 * _MIB)
+    received = bytearray()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(stream.send(sent))
+        while len(received) < len(sent):
+            received += await stream.receive()
+    assert received == sent
+    await stream.aclose()
+
+    ended = "while pidof cat; do sleep 0.1; done"
+    assert (await run(client, pod=pod, container="main", command=["sh", "-c", ended], deadline=20))[0] == 0
+
+
+async def test_exec_for_bulk_tells_what_cannot_be_started(client: KubeClient, pod: str) -> None:
+    with pytest.raises(DialError, match="nobody"):
+        await open_exec(client, pod=pod, container="nobody", command=["true"], bulk=True)
+    stream = await open_exec(client, pod=pod, container="main", command=["no-such-command"], bulk=True)
+    with pytest.raises(DialError, match="no-such-command"):
+        await stream.receive()
+    await stream.aclose()
+
+
 def _noted(digest: Any, data: bytes) -> bytes:
     digest.update(data)
     return data

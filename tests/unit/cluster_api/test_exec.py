@@ -45,6 +45,47 @@ async def test_exec_sends_the_command_as_query_and_offers_v5_before_v4() -> None
     assert request.path == "/api/v1/namespaces/default/pods/p/exec"
 
 
+async def _protocol(call: ExecCall) -> int:
+    await call.write(call.protocol.encode())
+    return 0
+
+
+async def test_exec_for_bulk_offers_v4_alone_because_the_api_server_unpacks_v5() -> None:
+    async with _cluster(_protocol) as (api, client):
+        stream = await open_exec(client, pod="p", container="c", command=["x"], bulk=True)
+        assert await stream.receive() == b"v4.channel.k8s.io"
+        await stream.aclose()
+        assert len([request for request in api.requests if request.path.endswith("/exec")]) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 406, 500])
+async def test_exec_for_bulk_where_v4_is_refused_goes_over_v5(status: int) -> None:
+    async with _cluster(_protocol) as (api, client):
+        api.fail("GET", "/exec", status, reason="", message="no", times=1)
+        stream = await open_exec(client, pod="p", container="c", command=["x"], bulk=True)
+        assert await stream.receive() == b"v5.channel.k8s.io"
+        await stream.aclose()
+
+
+async def test_exec_for_bulk_where_only_v5_is_spoken_goes_over_v5() -> None:
+    async with _cluster(_protocol) as (api, client):
+        api.exec_protocols = ("v5.channel.k8s.io",)
+        stream = await open_exec(client, pod="p", container="c", command=["x"], bulk=True)
+        assert await stream.receive() == b"v5.channel.k8s.io"
+        await stream.aclose()
+
+
+async def test_exec_for_bulk_that_is_forbidden_or_without_its_pod_is_not_asked_again() -> None:
+    async with _cluster(cat) as (api, client):
+        message = 'pods "p" is forbidden: User "jane" cannot create resource "pods/exec"'
+        api.fail("GET", "/exec", 403, reason="Forbidden", message=message, times=1)
+        with pytest.raises(Forbidden):
+            await open_exec(client, pod="p", container="c", command=["x"], bulk=True)
+        with pytest.raises(DialError, match="does not exist"):
+            await open_exec(client, pod="gone", container="c", command=["x"], bulk=True)
+        assert len([request for request in api.requests if request.path.endswith("/exec")]) == 2
+
+
 async def test_exec_over_v5_ends_stdin_and_over_v4_leaves_it_open() -> None:
     async def handler(call: ExecCall) -> int:
         data = await call.read()
