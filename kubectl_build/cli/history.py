@@ -18,10 +18,20 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-class Format(StrEnum):
-    """Values of -o."""
+class InspectOutput(StrEnum):
+    """Values of `inspect -o`."""
 
     JSON = "json"
+    YAML = "yaml"
+
+
+class ListOutput(StrEnum):
+    """Values of `ls -o`."""
+
+    WIDE = "wide"
+    NAME = "name"
+    JSON = "json"
+    YAML = "yaml"
 
 
 class ListFormat(StrEnum):
@@ -39,7 +49,6 @@ class LogProgress(StrEnum):
 
 
 Builder = Annotated[str, typer.Option("--builder", help="Name of the builder, or a daemon's address such as tcp://HOST:PORT.")]
-Output = Annotated[Format | None, typer.Option("--output", "-o", help="json: all there is.")]
 Ref = Annotated[
     str, typer.Argument(metavar="[REF]", help="Build ID or its beginning; ^N is the Nth before the newest.", show_default=False)
 ]
@@ -60,24 +69,30 @@ def list_(
     ] = None,
     format: Annotated[ListFormat, typer.Option("--format", help="table, or json: one object a line.")] = ListFormat.TABLE,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Long names too.")] = False,
-    output: Output = None,
+    output: Annotated[ListOutput | None, typer.Option("--output", "-o", help="wide, name (the IDs), json or yaml.")] = None,
     *,
     kube_flags: KubeFlags,
 ) -> int:
     """List builds of all of the builder's pods, the newest first."""
     from kubectl_build.cli.history_work import ListShape, list_builds
 
-    shape = ListShape(document=output is not None, lines=format is ListFormat.JSON, whole=no_trunc)
+    shape = ListShape(output=output.value if output else "", lines=format is ListFormat.JSON, whole=no_trunc)
     return list_builds(named_builder(builder, os.environ), kube_flags, filter or (), shape)
 
 
 @app.command(context_settings=_HELP)
 @with_cluster_flags
-def inspect(ref: Ref = "", builder: Builder = "", output: Output = None, *, kube_flags: KubeFlags) -> int:
+def inspect(
+    ref: Ref = "",
+    builder: Builder = "",
+    output: Annotated[InspectOutput | None, typer.Option("--output", "-o", help="json or yaml.")] = None,
+    *,
+    kube_flags: KubeFlags,
+) -> int:
     """Show one build: what was asked, how it ended, what it left."""
     from kubectl_build.cli.history_work import inspect_build
 
-    return inspect_build(named_builder(builder, os.environ), kube_flags, ref, as_json=output is not None)
+    return inspect_build(named_builder(builder, os.environ), kube_flags, ref, output=output.value if output else "")
 
 
 @app.command(context_settings=_HELP)

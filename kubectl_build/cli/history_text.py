@@ -24,8 +24,8 @@ def entries_of(replies: Sequence[Reply[list[HistoryRecord]]]) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry[1].completed is not None, -entry[1].created))
 
 
-def history_table(entries: Sequence[Entry], now: float, *, whole: bool) -> str:
-    """A line for each build; long names lose their beginning unless `whole`."""
+def history_table(entries: Sequence[Entry], now: float, *, whole: bool, wide: bool = False) -> str:
+    """A line for each build; long names lose their beginning unless `whole`. `wide` adds where, for what and how much."""
     rows = [
         [
             clean_line(record.ref),
@@ -34,10 +34,16 @@ def history_table(entries: Sequence[Entry], now: float, *, whole: bool) -> str:
             f"{human_duration(max(now - record.created, 0.0))} ago",
             duration(record, now),
             member.name,
+            *([member.node, clean_line(",".join(record.platforms)), _steps(record)] if wide else []),
         ]
         for member, record in entries
     ]
-    return table(["BUILD ID", "NAME", "STATUS", "CREATED AT", "DURATION", "POD"], rows)
+    return table(["BUILD ID", "NAME", "STATUS", "CREATED AT", "DURATION", "POD", *(["NODE", "PLATFORMS", "STEPS"] if wide else [])], rows)
+
+
+def _steps(record: HistoryRecord) -> str:
+    cached = f" ({record.cached_steps} cached)" if record.cached_steps else ""
+    return f"{record.completed_steps}/{record.total_steps}{cached}"
 
 
 def duration(record: HistoryRecord, now: float) -> str:

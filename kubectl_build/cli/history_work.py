@@ -20,6 +20,7 @@ from kubectl_build.cli.history_text import (
 )
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.options.builds import chosen, parse_build_filters
+from kubectl_build.cli.printing import document_text
 from kubectl_build.cli.replies import asked_of_all, raise_alone, raise_for_silence
 from kubectl_build.daemons import Link
 from kubectl_build.deadlines import deadlines
@@ -34,9 +35,9 @@ Replies = tuple[Reply[list[HistoryRecord]], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListShape:
-    """How a list is printed: a table with `whole` names or not, one JSON `document`, or JSON `lines`."""
+    """How a list is printed: a table with `whole` names or not, as `output` says (wide, name, json, yaml), or JSON `lines`."""
 
-    document: bool = False
+    output: str = ""
     lines: bool = False
     whole: bool = False
 
@@ -81,12 +82,14 @@ def list_builds(builder: str, cluster: KubeFlags, filters: Sequence[str], shape:
     async def work() -> int:
         async with open_history(builder, cluster) as found:
             entries = [entry for entry in found.entries if wanted(entry[1])]
-        if shape.document:
-            print(json.dumps(history_document(found.builder, found.replies, entries, now), indent=2))
+        if shape.output in ("json", "yaml"):
+            print(document_text(history_document(found.builder, found.replies, entries, now), shape.output))
+        elif shape.output == "name":
+            print("".join(f"{record.ref}\n" for _, record in entries), end="")
         elif shape.lines:
             print("".join(json.dumps(line_document(found.builder, entry)) + "\n" for entry in entries), end="")
         elif entries:
-            print(history_table(entries, now, whole=shape.whole))
+            print(history_table(entries, now, whole=shape.whole, wide=shape.output == "wide"))
         else:
             print(
                 f'builder "{found.builder}" remembers no such build' if filters else f'builder "{found.builder}" remembers no build',
@@ -98,14 +101,14 @@ def list_builds(builder: str, cluster: KubeFlags, filters: Sequence[str], shape:
     return run_async(work)
 
 
-def inspect_build(builder: str, cluster: KubeFlags, ref: str, *, as_json: bool) -> int:
-    """Print what is known of one build."""
+def inspect_build(builder: str, cluster: KubeFlags, ref: str, *, output: str) -> int:
+    """Print what is known of one build: for people, or as `output` (json, yaml) says."""
 
     async def work() -> int:
         async with open_history(builder, cluster) as found:
             entry = found.chosen(ref)
         now = time.time()
-        print(json.dumps(record_document(entry, now), indent=2) if as_json else description(entry, now))
+        print(document_text(record_document(entry, now), output) if output else description(entry, now))
         return 0
 
     return run_async(work)

@@ -16,7 +16,10 @@ from kubectl_build.model.kubeflags import KubeFlags
 class PsFormat(StrEnum):
     """Values of -o."""
 
+    WIDE = "wide"
+    NAME = "name"
     JSON = "json"
+    YAML = "yaml"
 
 
 @with_cluster_flags
@@ -24,7 +27,7 @@ def ps(
     builder: Annotated[str, typer.Option("--builder", help="Only this builder; else all of the namespace.")] = "",
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Builders of every namespace.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing, until interrupted.")] = False,
-    output: Annotated[PsFormat | None, typer.Option("--output", "-o", help="json: all there is.")] = None,
+    output: Annotated[PsFormat | None, typer.Option("--output", "-o", help="wide, name (the build IDs), json or yaml.")] = None,
     *,
     kube_flags: KubeFlags,
 ) -> int:
@@ -32,4 +35,4 @@ def ps(
     from kubectl_build.cli.ps_work import show_builds
 
     named = named_builder(builder, os.environ)
-    return show_builds(named, kube_flags, all_namespaces=all_namespaces, watch=watch, as_json=output is not None)
+    return show_builds(named, kube_flags, all_namespaces=all_namespaces, watch=watch, output=output.value if output else "")

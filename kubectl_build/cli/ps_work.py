@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from kubectl_build.buildkit.histories import HistoryRecord, list_records
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
+from kubectl_build.cli.printing import document_text
 from kubectl_build.cli.running import PodBuilds, RunningBuild, running_builds, running_document, running_table
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import Link
@@ -30,14 +30,14 @@ _INTERVAL = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-def show_builds(builder: str, cluster: KubeFlags, *, all_namespaces: bool, watch: bool, as_json: bool) -> int:
-    """Print the builds that run; with `watch` again whenever they have changed."""
+def show_builds(builder: str, cluster: KubeFlags, *, all_namespaces: bool, watch: bool, output: str) -> int:
+    """Print the builds that run as `output` says; with `watch` again whenever they have changed."""
     if parse_address(builder) is not None:
         raise UsageError(f'"{builder}" is an address: ps is for builders in the cluster', hint="see: kubectl buildkit history ls --builder")
     if builder and all_namespaces:
         raise UsageError("--builder is of one namespace, and --all-namespaces are all", hint="use one of them")
-    if watch and as_json:
-        raise UsageError("--watch has no JSON", hint="leave out --output")
+    if watch and output not in ("", "wide"):
+        raise UsageError(f"--watch is for people, and -o {output} for programs", hint="use one of them")
     look = _Look(builder, all_namespaces)
 
     async def work() -> int:
@@ -45,10 +45,12 @@ def show_builds(builder: str, cluster: KubeFlags, *, all_namespaces: bool, watch
             shown: Sequence[RunningBuild] | None = None
             while True:
                 builds = await look.once(kube)
-                if as_json:
-                    print(json.dumps(running_document(builds), indent=2))
+                if output in ("json", "yaml"):
+                    print(document_text(running_document(builds), output))
+                elif output == "name":
+                    print("".join(f"{build.ref}\n" for build in builds if build.ref), end="")
                 elif not watch or sys.stdout.isatty() or builds != shown:
-                    _print(builds, all_namespaces=all_namespaces, again=watch)
+                    _print(builds, all_namespaces=all_namespaces, wide=output == "wide", again=watch)
                 if not watch:
                     return 0
                 shown = builds
@@ -57,11 +59,11 @@ def show_builds(builder: str, cluster: KubeFlags, *, all_namespaces: bool, watch
     return run_async(work)
 
 
-def _print(builds: Sequence[RunningBuild], *, all_namespaces: bool, again: bool) -> None:
+def _print(builds: Sequence[RunningBuild], *, all_namespaces: bool, wide: bool, again: bool) -> None:
     if again and sys.stdout.isatty():
         print(_CLEAR, end="")
     if builds:
-        print(running_table(builds, time.time(), namespaces=all_namespaces), flush=True)
+        print(running_table(builds, time.time(), namespaces=all_namespaces, wide=wide), flush=True)
     else:
         print("nobody builds", file=sys.stdout if again else sys.stderr, flush=True)
 

@@ -78,9 +78,19 @@ def _build(pod: PodBuilds, record: HistoryRecord | None, lease: Lease | None) ->
     )
 
 
-def running_table(builds: Iterable[RunningBuild], now: float, *, namespaces: bool) -> str:
-    """A line for each build."""
-    header = [*(["NAMESPACE"] if namespaces else []), "BUILDER", "POD", "PLATFORMS", "WHO", "CONTEXT", "SINCE", "BUILD ID"]
+def running_table(builds: Iterable[RunningBuild], now: float, *, namespaces: bool, wide: bool = False) -> str:
+    """A line for each build. `wide` adds its node and how many of its steps are done."""
+    header = [
+        *(["NAMESPACE"] if namespaces else []),
+        "BUILDER",
+        "POD",
+        "PLATFORMS",
+        "WHO",
+        "CONTEXT",
+        "SINCE",
+        "BUILD ID",
+        *(["NODE", "STEPS"] if wide else []),
+    ]
     rows = [
         [
             *([build.namespace] if namespaces else []),
@@ -91,6 +101,7 @@ def running_table(builds: Iterable[RunningBuild], now: float, *, namespaces: boo
             clean_line(build.context),
             "" if build.since is None else _age(now - build.since),
             clean_line(build.ref),
+            *([build.node, build.steps] if wide else []),
         ]
         for build in builds
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.kubectl import Namespace, Running
 from tests.e2e.users import add_users, as_user
@@ -68,6 +69,15 @@ def test_history_inspect_tells_what_was_asked_and_masks_what_looks_secret(built:
     document = built.kubectl("buildkit", "history", "inspect", "^0", "-o", "json").json()
     assert (document["ref"], document["status"]) == (failed["ref"], "error")
     assert "exit code: 3" in document["error"]
+
+
+def test_history_and_ps_have_the_forms_of_kubectl(built: Namespace) -> None:
+    refs = [one["ref"] for one in builds(built)]
+    assert built.kubectl("buildkit", "history", "ls", "-o", "name").ok().stdout.split() == refs
+    assert yaml.safe_load(built.kubectl("buildkit", "history", "inspect", refs[0], "-o", "yaml").ok().stdout)["ref"] == refs[0]
+    wide = built.kubectl("buildkit", "history", "ls", "-o", "wide").ok().stdout.splitlines()
+    assert wide[0].split()[-3:] == ["NODE", "PLATFORMS", "STEPS"]
+    assert yaml.safe_load(built.kubectl("buildkit", "ps", "-o", "yaml").ok().stdout) == {"builds": []}
 
 
 def test_history_logs_say_again_what_the_build_said(built: Namespace) -> None:

@@ -155,16 +155,16 @@ USAGE = [
     ([".", "--check", "--call", "outline"], "cannot be used together"),
     ([".", "--policy", "filename=x.rego"], "cannot be applied"),
     ([".", "--policy", "colour=red"], 'invalid value "colour=red"'),
-    ([".", "--progress", "loud"], "'loud' is not one of"),
+    ([".", "--progress", "loud"], ": 'loud' is not one of"),
     ([".", "--progress", "plain", "-q"], "progress=plain and quiet cannot be used together"),
     ([".", "--registry-secret", ""], "--registry-secret has no name"),
     ([".", "--retries", "-1"], "--retries -1 is less than 0"),
     ([".", "--timeout", "soon"], '--timeout "soon" is not a time'),
     ([".", "--timeout", "0"], '--timeout "0" is not a time'),
     ([".", "--builder", "ssh://host"], "ssh:// is not supported"),
-    ([".", "--auth-via", "magic"], "'magic' is not one of"),
-    ([".", "--compress-context", "gzip"], "'gzip' is not one of"),
-    ([".", "--emulation", "perhaps"], "'perhaps' is not one of"),
+    ([".", "--auth-via", "magic"], ": 'magic' is not one of"),
+    ([".", "--compress-context", "gzip"], ": 'gzip' is not one of"),
+    ([".", "--emulation", "perhaps"], ": 'perhaps' is not one of"),
 ]
 
 

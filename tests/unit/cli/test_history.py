@@ -145,14 +145,23 @@ def test_history_record_with_times_that_cannot_be_is_read() -> None:
     assert read_record(told).created == 0.0
 
 
-def test_history_table_has_buildx_columns_and_no_escape_of_a_hostile_name() -> None:
-    def connect() -> Link:
-        raise AssertionError
+def never() -> Link:
+    raise AssertionError("a table asks no daemon")
 
-    member = Member(name="buildkit-amd64-0", open=connect)  # type: ignore[arg-type]  # never opened
+
+def test_history_table_has_buildx_columns_and_no_escape_of_a_hostile_name() -> None:
+    member = Member(name="buildkit-amd64-0", open=never)  # type: ignore[arg-type]
     text = history_table([(member, record("abc", target="\x1b[2Jx" * 20))], NOW, whole=False)
     assert text.splitlines()[0].split() == ["BUILD", "ID", "NAME", "STATUS", "CREATED", "AT", "DURATION", "POD"]
     assert "\x1b" not in text
+
+
+def test_history_table_that_is_wide_has_node_platforms_and_steps() -> None:
+    found = replace(record("r", platform="linux/amd64,linux/386"), total_steps=9, completed_steps=9, cached_steps=4)
+    member = Member(name="pod-0", pool="amd64", node="node-1", open=never)  # type: ignore[arg-type]
+    header, line = history_table([(member, found)], NOW, whole=False, wide=True).splitlines()
+    assert header.split()[-3:] == ["NODE", "PLATFORMS", "STEPS"]
+    assert line.endswith("pod-0   node-1   linux/amd64,linux/386   9/9 (4 cached)")
 
 
 def test_history_duration_of_a_running_build_has_a_plus() -> None:
