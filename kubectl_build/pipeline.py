@@ -266,7 +266,7 @@ class _Work:
         work = replace(self, request=pool_request(self.request))
         began = time.time()
         with timed(self.emit, "pods"):
-            await self.pools.ensure(plan.pools)
+            await self.pools.ensure([pool for pool in plan.pools if pool != link.pool])
         read = local_directories(self.request.context, self.request.dockerfile, self.request.named_contexts)
         async with joined_files(self.request.exported, plan.pools, read=read.values()) as files:
             with ungrouped():

@@ -6,6 +6,7 @@ A build needs no more of them than `Pools` says, so that planning, solving and j
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import field
@@ -15,7 +16,7 @@ from kubectl_build.builder.bootstrap import ensure_pools
 from kubectl_build.builder.choose import choose
 from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders
-from kubectl_build.builder.idle import record_use, stop_idle
+from kubectl_build.builder.idle import record_use, stop_idle, was_just_used
 from kubectl_build.builder.keep import kept
 from kubectl_build.builder.leases import Leases
 from kubectl_build.builder.nodes import count_nodes, find_architectures
@@ -37,6 +38,10 @@ from kubectl_build.values import dataclass
 
 _USUAL_NODES = ("amd64", "arm64")
 """The architectures that are taken to be there where nodes may not be listed."""
+
+
+_KNOWN_SECONDS = 5.0
+"""How long what was found of a builder is taken for what is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +99,12 @@ class ClusterPools:
     _linked: dict[str, PodInfo] = field(default_factory=dict)
     _leases: Leases = field(init=False)
     _looked_around: bool = False
-    _just_found: Builder | None = field(init=False)
+    _asked: set[str] = field(default_factory=set)
+    _ensured: set[str] = field(default_factory=set)
+    _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._leases = Leases(self.kube, self.name, self.emit)
-        self._just_found = self.builder
 
     def runs(self, pool: str) -> bool:
         """As Pools.runs."""
@@ -106,11 +112,19 @@ class ClusterPools:
         return bool(found and found.usable_pods)
 
     async def ensure(self, pools: Sequence[str]) -> None:
-        """As Pools.ensure; creates the builder and its pools when they are missing. Looks again, but for the first time."""
-        found, self._just_found = self._just_found, None
+        """As Pools.ensure; creates the builder and its pools when they are missing. Looks again, but for the first time soon after."""
+        known = self._asked.isdisjoint(pools) and time.monotonic() - self._since < _KNOWN_SECONDS
+        self._asked.update(pools)
         self._pods |= await ensure_pools(
-            self.kube, self.name, pools, spec_source=self._spec, emit=self.emit, deadline=deadlines().ready, found=found
+            self.kube,
+            self.name,
+            pools,
+            spec_source=self._spec,
+            emit=self.emit,
+            deadline=deadlines().ready,
+            found=self.builder if known else None,
         )
+        self._ensured.update(pools)
 
     async def _spec(self) -> BuilderSpec:
         """What the plan has reckoned with, else (the builder is gone since then) as it is now."""
@@ -124,7 +138,9 @@ class ClusterPools:
     @asynccontextmanager
     async def link(self, pool: str) -> AsyncIterator[Link]:
         """As Pools.link; the pod is watched meanwhile. Raises ConnectionLost with the reason when it is lost."""
-        await self.ensure([pool])
+        if pool not in self._ensured:
+            await self.ensure([pool])
+        self._ensured.discard(pool)  # the next link comes later, or since this one broke
         pods = self._pods[pool]
         if len(pods) > 1:
             from kubectl_build.survey import loads  # few pools have several pods
@@ -162,6 +178,8 @@ class ClusterPools:
     async def _chores(self, pool: str) -> None:
         """Record the use of `pool`, and stop what is idle, where that is allowed: a build never fails for it."""
         found = self.builder.pool(pool) if self.builder else None
+        if found is not None and was_just_used(found):
+            return  # by a build that began within this minute, and did all this
         if found is not None:
             with suppress(KubectlBuildError):
                 await record_use(self.kube, found, self.kube.namespace)

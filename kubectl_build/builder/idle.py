@@ -55,11 +55,15 @@ class Stopped:
 
 async def record_use(client: KubeClient, pool: Pool, namespace: str) -> None:
     """Write on the pool that it is used now. Raises ApiError (Forbidden for most users), ApiUnreachable."""
-    now = datetime.now(UTC)
-    if pool.last_used is not None and abs(now - pool.last_used) < _FRESH:
+    if was_just_used(pool):
         return
-    patch = {"metadata": {"annotations": {names.ANNOTATION_LAST_USED: now.isoformat(timespec="seconds")}}}
+    patch = {"metadata": {"annotations": {names.ANNOTATION_LAST_USED: datetime.now(UTC).isoformat(timespec="seconds")}}}
     await client.patch(STATEFULSETS, pool.name, patch, namespace=namespace, field_manager=_FIELD_MANAGER)
+
+
+def was_just_used(pool: Pool) -> bool:
+    """Whether a use of the pool was recorded so recently that it need not be again."""
+    return pool.last_used is not None and abs(datetime.now(UTC) - pool.last_used) < _FRESH
 
 
 async def stop_idle(client: KubeClient, builders: Iterable[Builder], *, ask: AskUse) -> tuple[Stopped, ...]:
