@@ -17,6 +17,8 @@ from tools.release.standalone import ReleaseError, build_standalone, run
 from tools.release.targets import TARGETS, Target
 
 _ROOT = Path(__file__).parents[2]
+_HOME = "https://example.com/kubectl-build"
+"""Where the project is published. Nowhere else is an address of it; it is set with the first release."""
 
 
 def main() -> int:
@@ -24,8 +26,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     parser.add_argument("what", choices=("all", "image"), help="all: wheel, archives, krew's manifest; image: the build context for CI")
     parser.add_argument("directory", type=Path, help="where it goes")
-    parser.add_argument("--address", default="https://example.com/kubectl-build", help="where the files will be: ADDRESS/vVERSION/FILE")
-    parser.add_argument("--homepage", default="https://example.com/kubectl-build", help="the project's page, for krew")
+    parser.add_argument("--address", default=_HOME, help="where the files will be: ADDRESS/vVERSION/FILE")
+    parser.add_argument("--homepage", default=_HOME, help="the project's page, for krew")
     given = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="kubectl-build-release-") as work:
