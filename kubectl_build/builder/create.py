@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 
 from kubectl_build.builder import names
@@ -17,7 +18,7 @@ from kubectl_build.builder.nodes import count_nodes, has_node
 from kubectl_build.builder.objects import delete_same
 from kubectl_build.builder.protect import apply_policy
 from kubectl_build.builder.recorded import Recorded
-from kubectl_build.builder.security import keeps_host_users
+from kubectl_build.builder.security import AUTO, PRIVILEGED, keeps_host_users
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.state import Builder, PodInfo, assemble, pod_info
 from kubectl_build.builder.together import together
@@ -25,10 +26,13 @@ from kubectl_build.builder.volume import claims_of
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import CONFIGMAPS, NETWORKPOLICIES, PODS, SECRETS, STATEFULSETS, Resource
 from kubectl_build.deadlines import deadlines
-from kubectl_build.errors import BuilderNotReady, ClusterError, ConfigError, KubectlBuildError, NotFound, UsageError
+from kubectl_build.errors import ApiError, BuilderNotReady, ClusterError, ConfigError, Invalid, KubectlBuildError, NotFound, UsageError
 from kubectl_build.model.events import Note, Sink
 from kubectl_build.model.json import JsonObject
 from kubectl_build.values import dataclass
+
+_ANY_ARCHITECTURE = "amd64"
+"""Of a pool that is only rehearsed; the API server looks at no node for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,8 @@ async def create_builder(
     if spec.replicas is None:
         _leave_replicas(manifests, present)
     _require_same_claims(name, spec, manifests, present)
+    if not wanted:
+        await _rehearse_pool(client, name, recorded)
     try:
         changed = await _apply_all(client, name, manifests, present, emit)
     except BaseException:
@@ -167,6 +173,21 @@ async def _require_nodes(client: KubeClient, spec: BuilderSpec, architectures: S
             labels = ",".join(f"{key}={value}" for key, value in spec.pod.node_selector.items())
             nodes = f"node of architecture {architecture}" + (f" with {labels}" if labels else "")
             raise UsageError(f"no {nodes} can run a builder now, which --platform asks for", hint=hint)
+
+
+async def _rehearse_pool(client: KubeClient, name: str, spec: BuilderSpec) -> None:
+    """Let the API server look at a pool of a builder that has none yet: else the first build is told what is wrong with it.
+
+    Raises ClusterError. A server that cannot rehearse (a webhook that writes, a missing right) proves nothing.
+    """
+    level = PRIVILEGED if spec.security == AUTO else spec.security
+    manifests = render(name, client.namespace, spec, [_ANY_ARCHITECTURE], levels={_ANY_ARCHITECTURE: level})
+    with suppress(ApiError):
+        try:
+            await client.create(STATEFULSETS, manifests.stateful_sets[_ANY_ARCHITECTURE], dry_run=True)
+        except Invalid as error:
+            if error.status == 422:
+                raise ClusterError(f'the API server does not accept builder "{name}" as it is asked for: {error.message}') from error
 
 
 async def _require_idle(client: KubeClient, name: str, pods: Sequence[PodInfo], active_builds: ActiveBuilds) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kubectl_build.builder.amounts import format_seconds
+from kubectl_build.builder.amounts import format_seconds, parse_quantity
 from kubectl_build.builder.buildkitd_config import parse_buildkitd_config
 from kubectl_build.builder.daemon_flags import check_daemon_flags
 from kubectl_build.builder.reader import Reader, quote
@@ -82,6 +82,14 @@ def _settle(arguments: dict[str, Any], source: str) -> SpecChange:
 def dump_spec(spec: BuilderSpec) -> str:
     """Write what `parse_spec(recorded=True)` reads. The contents of client files are left out; everything else is there, also defaults."""
     return dump_yaml(spec_document(spec))
+
+
+def check_spec(spec: BuilderSpec) -> None:
+    """Raise UsageError for what could be recorded, but not read again: the builder would be of no use to anybody."""
+    try:
+        parse_spec(dump_spec(spec), source="what is asked for", recorded=True)
+    except ConfigError as exc:
+        raise UsageError(exc.message, hint="see: kubectl buildkit create --help") from exc
 
 
 def spec_document(spec: BuilderSpec) -> JsonObject:
@@ -177,8 +185,16 @@ class _Reader(Reader):
             if kind not in ("requests", "limits"):
                 raise self.error(f'"{name}" has "requests" and "limits", not "{kind}"')
             pairs = self.mapping(f"{name}.{kind}", amounts)
-            result[kind] = {key: self.text_or_number(f"{name}.{kind}.{key}", amount) for key, amount in pairs.items()}
+            result[kind] = {key: self._amount(f"{name}.{kind}.{key}", amount) for key, amount in pairs.items()}
         return result
+
+    def _amount(self, name: str, value: object) -> str:
+        text = self.text_or_number(name, value)
+        try:
+            parse_quantity(text, what=f'"{name}"')
+        except UsageError as exc:
+            raise self.refused(exc) from exc
+        return text
 
     def env(self, name: str, value: object) -> dict[str, str]:
         pairs = self.mapping(name, value)

@@ -137,6 +137,8 @@ def _registry(text: str) -> tuple[str, RegistrySettings]:
     host, *options = parse_fields("--registry", text)
     if not host or "=" in host:
         raise UsageError(f'--registry "{text}" does not begin with a host', hint="for example --registry registry.example.com,ca=ca.pem")
+    if "/" in host:
+        raise UsageError(f'--registry "{text}" begins with more than a host', hint="HOST[:PORT] alone; a registry without TLS: HOST,http")
     authorities: list[str] = []
     mirrors: list[str] = []
     flags: dict[str, bool] = {}

@@ -18,6 +18,7 @@ from kubectl_build.builder.recorded import Recorded, base_of_change, read_record
 from kubectl_build.builder.rehearse import rehearse
 from kubectl_build.builder.roles import rbac_objects
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
+from kubectl_build.builder.spec_yaml import check_spec
 from kubectl_build.cli.builders import ensure_started
 from kubectl_build.cli.connect import connected
 from kubectl_build.cli.create_flags import DryRun
@@ -60,6 +61,7 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
         async with connected(cluster) as kube:
             recorded = await _recorded(kube, name, needed=dry_run is not DryRun.CLIENT)
             spec = await _spec(kube, creation, recorded)
+            check_spec(spec)
             pools = creation.file.architectures if creation.file else ()
             if creation.bootstrap:
                 pools = tuple(dict.fromkeys([*pools, *await bootstrap_architectures(kube, spec, note)]))

@@ -73,6 +73,23 @@ async def test_create_without_platforms_makes_a_builder_that_grows_with_builds(a
     assert [(pool.architecture, pool.image) for pool in (await _found(client, notes)).pools] == [("amd64", "i:1")]
 
 
+async def test_create_without_platforms_that_no_pool_could_have_is_refused_and_makes_nothing(
+    api: FakeKubeApi, client: KubeClient, notes: Notes
+) -> None:
+    api.fail("POST", "statefulsets", 422, reason="Invalid", message="nodeSelector: Invalid value")
+
+    with pytest.raises(ClusterError, match=r'does not accept builder "b" as it is asked for.*nodeSelector: Invalid value'):
+        await _create(client, notes, BuilderSpec(image="i:1"))
+
+    assert _names(api) == []
+
+
+async def test_create_where_a_webhook_cannot_rehearse_makes_the_builder(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
+    api.fail("POST", "statefulsets", 400, reason="BadRequest", message="admission webhook does not support dry run")
+
+    assert (await _create(client, notes, BuilderSpec(image="i:1"))).created
+
+
 async def test_create_with_platforms_makes_their_pools(api: FakeKubeApi, client: KubeClient, notes: Notes) -> None:
     _add_node(api, "n1", "amd64")
     _add_node(api, "n2", "arm64")

@@ -16,7 +16,7 @@ from kubectl_build.builder.spec import (
     registry_trust,
     runs_arm32,
 )
-from kubectl_build.builder.spec_yaml import dump_spec, parse_spec
+from kubectl_build.builder.spec_yaml import check_spec, dump_spec, parse_spec
 from kubectl_build.builder.volume import CacheVolume
 from kubectl_build.errors import ConfigError, UsageError
 from kubectl_build.model.platform import parse_platforms
@@ -124,6 +124,7 @@ buildkitdConfig: |
         ("env: [A=1]", "['A=1']"),
         ("platform: linux/amd64/v2/x", '"linux/amd64/v2/x"'),
         ("resources: {request: {}}", '"request"'),
+        ("resources: {limits: {memory: 8 GB}}", '"8 GB" is not an amount'),
         ("cache: {type: disk}", '"disk"'),
         ("cache: {type: pvc, volume: x}", '"volume"'),
         ("cache: pvc", "needs a size"),
@@ -193,7 +194,9 @@ _specs = st.builds(
     env=st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), _text),
     registries=st.dictionaries(_text, _settings),
     client_files=st.dictionaries(_text, st.builds(ClientFile.of, _text)),
-    resources=st.dictionaries(st.sampled_from(["requests", "limits"]), st.dictionaries(_text, _text)),
+    resources=st.dictionaries(
+        st.sampled_from(["requests", "limits"]), st.dictionaries(_text, st.sampled_from(["2", "500m", "1.5Gi", "1e3"]))
+    ),
     buildkitd_config=st.sampled_from(["", "debug = true\n"]),
     allow=st.lists(st.sampled_from(["network.host", "security.insecure"]), unique=True).map(tuple),
     cache=st.sampled_from([CacheVolume(), CacheVolume(size="1Gi"), CacheVolume(kind="pvc", size="1Gi", storage_class="c", keep=True)]),
@@ -298,3 +301,18 @@ def test_merge_joins_what_goes_by_name_and_replaces_the_rest_of_the_shape() -> N
 def test_merge_of_an_idle_time_of_zero_is_never() -> None:
     assert merge(BuilderSpec(idle_seconds=60), SpecChange(idle_seconds=0)).idle_seconds is None
     assert merge(BuilderSpec(idle_seconds=60), SpecChange()).idle_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        (BuilderSpec(env={"A B": "c"}), '"A B"'),
+        (BuilderSpec(image=""), '"image"'),
+        (BuilderSpec(resources={"requests": {"memory": "1x"}}), '"1x" is not an amount'),
+    ],
+)
+def test_spec_that_could_not_be_read_again_is_refused_before_it_is_recorded(spec: BuilderSpec, word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_spec(spec)
+
+    assert word in caught.value.message

@@ -248,6 +248,7 @@ def test_create_own_flags_go_over_those_of_buildx(create: Create) -> None:
         (["--env=NO_SUCH_VARIABLE_HERE"], ['"NO_SUCH_VARIABLE_HERE"']),
         (["--registry=ca=x"], ["does not begin with a host"]),
         (["--registry=r,cert=x"], ['"cert=x"']),
+        (["--registry=http://r"], ['"http://r"', "HOST,http"]),
         (["--registry=r,ca=none.pem"], ['"none.pem"']),
         (["--idle-timeout=soon"], ['"soon"']),
         (["--pod-template=none.yaml"], ['"none.yaml"']),
