@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -86,6 +88,28 @@ def test_flags_of_printed_commands_exist(page: Path) -> None:
         unknown += [f"{words} {flag}" for flag in named if verb is not None and flag not in flags[verb]]
 
     assert unknown == []
+
+
+def _containers(node: object) -> Iterator[dict[str, Any]]:
+    """Every container of ours in a YAML document: what has our image and arguments."""
+    if isinstance(node, dict):
+        if "kubectl-build" in str(node.get("image")) and "args" in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _containers(item)
+
+
+def test_arguments_of_containers_in_pages_and_manifests_are_flags_of_build() -> None:
+    texts = [(str(block), block.text) for page in pages() for block in blocks(page) if block.language == "yaml"]
+    texts += [(_name(file), file.read_text(encoding="utf-8")) for file in sorted((ROOT / "manifests").glob("*.yaml"))]
+    known = flags_of_commands()["build"]
+    found = [(where, container) for where, text in texts for part in yaml.safe_load_all(text) for container in _containers(part)]
+    named = [(where, str(word).partition("=")[0]) for where, container in found for word in container["args"] if str(word).startswith("-")]
+
+    assert {where.partition(":")[0] for where, _ in found} == {"docs/guides/ci.md", "manifests/ci-job.yaml"}
+    assert [(where, flag) for where, flag in named if flag not in known] == []
 
 
 def _ends(words: str) -> list[int]:
