@@ -58,7 +58,8 @@ async def find_members(name: str, kube: KubeClient | None, *, emit: Sink) -> tup
     assert kube is not None, "a builder that has a name is in a cluster"
     members = members_of(await require_builder(kube, name, emit=emit), kube)
     if not members:
-        raise ClusterError(f'builder "{name}" has no running pod', hint=f"start it: kubectl buildkit inspect {name} --bootstrap")
+        hint = f"start it: kubectl buildkit inspect {name} -n {kube.namespace} --bootstrap"
+        raise ClusterError(f'builder "{name}" has no running pod', hint=hint)
     return members
 
 

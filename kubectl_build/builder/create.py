@@ -206,10 +206,11 @@ def _require_same_claims(name: str, spec: BuilderSpec, manifests: Manifests, pre
         if existing is not None and claims_of(existing) != claims_of(wanted):
             known = present.builder.spec if present.builder else None
             now = f'"{known.cache}"' if known else "another one"
+            namespace = existing["metadata"]["namespace"]
             raise ClusterError(
                 f'builder "{name}" was not changed: its cache is {now} and cannot become "{spec.cache}", '
                 "since Kubernetes does not change the claims of a StatefulSet",
-                hint=f"give up the cache there is: kubectl buildkit rm {name}, then create it again",
+                hint=f"give up the cache there is: kubectl buildkit rm {name} -n {namespace}, then create it again",
             )
 
 

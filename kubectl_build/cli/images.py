@@ -179,7 +179,8 @@ async def _through(kube: KubeClient, name: str, access: Access, emit: Sink) -> t
     builder = await require_builder(kube, name, emit=emit)
     pod = next((pod for pod in builder.pods if pod.usable), None)
     if pod is None:
-        raise ClusterError(f'builder "{name}" has no running pod', hint=f"start one: kubectl buildkit inspect {name} --bootstrap")
+        hint = f"start one: kubectl buildkit inspect {name} -n {kube.namespace} --bootstrap"
+        raise ClusterError(f'builder "{name}" has no running pod', hint=hint)
     registries = await load_registries(kube, builder, pod)
 
     def trust(host: str) -> RegistryTrust:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 
 from kubectl_build.buildkit.usage import UsageFilter
@@ -43,6 +44,8 @@ def parse_filters(texts: Iterable[str]) -> UsageFilter:
         elif name in _FLAGS:
             terms.append(_flag_term(text, name, operator, value))
         elif name in _TEXTS:
+            if operator == "~=":
+                _check_pattern(text, value)
             # An ID is found by any part of it, as in buildx.
             written = "~=" if name == "id" and operator == "=" else "==" if operator == "=" else operator
             terms.append(f"{name}{written}{_quoted(value)}")
@@ -60,6 +63,17 @@ def _split(text: str) -> tuple[str, str, str]:
     if not equals and name not in _FLAGS:
         raise UsageError(f'filter "{text}" has no value', hint="write NAME=VALUE, for example type=exec.cachemount")
     return name, operator, value.strip()
+
+
+def _check_pattern(text: str, pattern: str) -> None:
+    """Refuse what no daemon can read: it would say nothing, and find nothing. Python does not know all that Go does, so that may pass."""
+    if "\\" in pattern or "[[:" in pattern or "(?" in pattern:
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of sets within sets, which Go does not have
+            re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f'filter "{text}" is not a regular expression: {error}') from error
 
 
 def _flag_term(text: str, name: str, operator: str, value: str) -> str:

@@ -70,6 +70,8 @@ def test_filter_with_an_age_becomes_seconds(text: str, seconds: float) -> None:
         (["inuse=false"], "cannot be asked"),
         (["inuse=perhaps"], "true or false"),
         (["shared~=t"], "true or false"),
+        (["id~=["], "not a regular expression"),
+        (["description~=a(b"], "not a regular expression"),
     ],
 )
 def test_filters_that_cannot_be_meant_are_refused(texts: list[str], words: str) -> None:
