@@ -20,6 +20,7 @@ from h2.frame_buffer import FrameBuffer
 from hyperframe.frame import Frame
 
 from kubectl_build.errors import ProtocolError
+from kubectl_build.session.frames import FrameCutter
 from kubectl_build.session.rpc import OK, metadata_of, response_headers, trailers
 from kubectl_build.session.stream import ServerStream
 
@@ -65,6 +66,10 @@ class Connection:
         self._callbacks = callbacks
         self._wake = wake
         self._h2 = _h2_connection()
+        self._incoming = _LongHeaders(server=True)
+        self._incoming.max_frame_size = self._h2.max_inbound_frame_size
+        self._h2.incoming_buffer = self._incoming
+        self._cutter = FrameCutter(self._readable)
         self._calls: dict[int, _Call] = {}
         self._unacknowledged = 0
         self._unread = 0
@@ -78,12 +83,15 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Take bytes from the daemon. Raises ProtocolError."""
         try:
-            events = self._h2.receive_data(data)
+            for stream_id, part in self._cutter.cut(data):
+                if stream_id:
+                    self._plain_data(stream_id, part)
+                    continue
+                for event in self._h2.receive_data(part):
+                    if not self._ended:
+                        self._handle(event)
         except h2.exceptions.ProtocolError as exc:
             raise ProtocolError(f"the builder's daemon broke HTTP/2 in the session: {exc}") from exc
-        for event in events:
-            if not self._ended:
-                self._handle(event)
         self._control += self._h2.data_to_send()
         self._wake()
 
@@ -173,7 +181,7 @@ class Connection:
     def _handle(self, event: h2.events.Event) -> None:
         match event:
             case h2.events.DataReceived():
-                self._data(event)
+                self._take(event.stream_id, event.data, event.flow_controlled_length)
             case h2.events.RequestReceived():
                 self._request(event)
             case h2.events.StreamEnded():
@@ -205,14 +213,24 @@ class Connection:
         self._calls[stream_id] = _Call(stream, size)
         self._callbacks.call_started(stream_id, stream)
 
-    def _data(self, event: h2.events.DataReceived) -> None:
+    def _readable(self, stream_id: int) -> bool:
+        call = self._calls.get(stream_id)
+        return call is not None and not call.remote_ended and not self._incoming.within_headers
+
+    def _plain_data(self, stream_id: int, data: bytes) -> None:
+        """Take data in place of h2, with its account of the windows: it raises where the daemon sends more than it may."""
+        self._h2._inbound_flow_control_window_manager.window_consumed(len(data))
+        self._h2.streams[stream_id]._inbound_window_manager.window_consumed(len(data))
+        self._take(stream_id, data, len(data))
+
+    def _take(self, stream_id: int, data: bytes, flow_controlled_length: int) -> None:
         # The connection's window is given back at once, so that one slow handler starves nobody; a stream's when its handler has read.
-        self._unacknowledged += event.flow_controlled_length
-        if call := self._calls.get(event.stream_id):
-            call.unread_padding += event.flow_controlled_length - len(event.data)
-            call.unread += len(event.data)
-            self._unread += len(event.data)
-            call.stream.feed(event.data)
+        self._unacknowledged += flow_controlled_length
+        if call := self._calls.get(stream_id):
+            call.unread_padding += flow_controlled_length - len(data)
+            call.unread += len(data)
+            self._unread += len(data)
+            call.stream.feed(data)
         self._open_window()
 
     def _open_window(self) -> None:
@@ -293,8 +311,6 @@ def _h2_connection() -> h2.connection.H2Connection:
         },
     )
     connection.decoder.max_header_list_size = MAX_HEADER_LIST
-    connection.incoming_buffer = _LongHeaders(server=True)
-    connection.incoming_buffer.max_frame_size = connection.max_inbound_frame_size
     connection.initiate_connection()
     connection.increment_flow_control_window(WINDOW)
     return connection
@@ -302,6 +318,11 @@ def _h2_connection() -> h2.connection.H2Connection:
 
 class _LongHeaders(FrameBuffer):
     """h2's frame reader without its limit of 64 CONTINUATION frames: what has come of a header block is kept as one frame."""
+
+    @property
+    def within_headers(self) -> bool:
+        """A header block has begun and not ended: no other frame may come."""
+        return bool(self._headers_buffer)
 
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
         complete = super()._update_header_buffer(f)
