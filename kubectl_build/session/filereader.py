@@ -144,6 +144,8 @@ class _OpenFile:
             if exc.errno == errno.ENXIO:  # a socket, which is sent as an empty file
                 return
             raise _not_opened(path, exc) from exc
+        if 0 < size <= CHUNK:
+            return  # read in one piece and looked at behind it, which also notices what was changed before
         try:
             self._check(self._descriptor)
         except BaseException:
