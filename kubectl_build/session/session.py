@@ -18,6 +18,7 @@ from kubectl_build.model.request import CompressContext
 from kubectl_build.model.stream import ByteStream
 from kubectl_build.session.compression import Compression, SendRate
 from kubectl_build.session.connection import Connection
+from kubectl_build.session.memory import keep_freed_memory
 from kubectl_build.session.rpc import INTERNAL, OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
 from kubectl_build.session.stream import ServerStream
 
@@ -79,6 +80,7 @@ class Session:
         Raises ConnectionLost when the pipe breaks or no Health check has come for `deadlines().health` after our last answer has left,
         ProtocolError when the daemon breaks HTTP/2. Cancelling it cancels the calls in progress.
         """
+        keep_freed_memory()
         server = _Server(self, self._methods, pipe)
         try:
             await server.run()
