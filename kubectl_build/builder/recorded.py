@@ -65,15 +65,20 @@ async def _with_contents(client: KubeClient, name: str, files: Mapping[str, Clie
     return result
 
 
+def refuse_unknown_names(reset: Sequence[str]) -> None:
+    """Raise UsageError for a name of --reset that is none of `builder.yaml`."""
+    for path in reset:
+        if path != ALL and path.partition(".")[0] not in SPEC_NAMES:
+            raise UsageError(f'--reset "{path}" is not known', hint=f"names: {ALL}, " + ", ".join(sorted(SPEC_NAMES)))
+
+
 def base_of_change(name: str, recorded: Recorded, defaults: BuilderSpec, reset: Sequence[str]) -> BuilderSpec:
     """What flags go over: what was recorded, but for the names in `reset`, which go back to `defaults`. Pure.
 
     A name is one of `builder.yaml`, or one below it ("env.HTTPS_PROXY"), or ALL. The size of pools is not asked for unless it is reset.
-    Raises UsageError for a name that is not known, ConfigError when what was recorded cannot be understood and is needed.
+    Raises UsageError as `refuse_unknown_names`, ConfigError when what was recorded cannot be understood and is needed.
     """
-    for path in reset:
-        if path != ALL and path.partition(".")[0] not in SPEC_NAMES:
-            raise UsageError(f'--reset "{path}" is not known', hint=f"names: {ALL}, " + ", ".join(sorted(SPEC_NAMES)))
+    refuse_unknown_names(reset)
     one_pod = replace(defaults, replicas=defaults.replicas or 1)
     if ALL in reset:
         return one_pod

@@ -48,6 +48,7 @@ _DISK_FULL = re.compile(r"no space left on device", re.IGNORECASE)
 
 _REFUSED_ENTITLEMENT = re.compile(r"granting entitlement (\S+) is not allowed by build daemon configuration")
 _NO_AGENT = re.compile(r'no SSH key "([^"]+)" forwarded from the client|unset ssh forward key (\S+)')
+_NO_STAGE = re.compile(r'\btarget stage "[^"]*" could not be found')
 _UNSUPPORTED_REQUEST = re.compile(r"unsupported request (frontend\.[a-z.]+)")
 """What frontends say that have no typed errors (moby/buildkit v0.8)."""
 
@@ -143,6 +144,8 @@ def _hint(said: str) -> str | None:
         )
     if refused := _REFUSED_ENTITLEMENT.search(said):
         return f"the builder must grant it: kubectl buildkit create NAME --allow {refused.group(1)}"
+    if _NO_STAGE.search(said):
+        return "the stages that there are: kubectl build --call=targets PATH"
     if wanted := _NO_AGENT.search(said):
         id = wanted.group(1) or wanted.group(2)
         return f"add --ssh {id} for the agent of SSH_AUTH_SOCK, or --ssh {id}=FILE for a key"

@@ -14,7 +14,7 @@ from kubectl_build.builder.documents import BuilderFile
 from kubectl_build.builder.ladder import preview_levels
 from kubectl_build.builder.manifests import Manifests, render, to_yaml
 from kubectl_build.builder.names import check_builder_name
-from kubectl_build.builder.recorded import Recorded, base_of_change, read_recorded
+from kubectl_build.builder.recorded import Recorded, base_of_change, read_recorded, refuse_unknown_names
 from kubectl_build.builder.rehearse import rehearse
 from kubectl_build.builder.roles import rbac_objects
 from kubectl_build.builder.spec import BuilderSpec, SpecChange, merge
@@ -101,6 +101,7 @@ async def _spec(kube: KubeClient, creation: Creation, recorded: Recorded | None)
     if creation.file is not None:
         return merge(merge(BuilderSpec(), creation.file.change), creation.change)
     if recorded is None:
+        refuse_unknown_names(creation.reset)
         return merge(await load_defaults(kube, note), creation.change)
     defaults = await load_defaults(kube, note) if creation.reset else BuilderSpec()
     return merge(base_of_change(creation.name, recorded, defaults, creation.reset), creation.change)

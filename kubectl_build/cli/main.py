@@ -117,7 +117,7 @@ def _usage_error(error: Exception, prog: str) -> UsageError | None:
     """What typer's parser refused, as our own error."""
     if not hasattr(error, "format_message"):
         return None
-    text = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words
+    text = error.format_message().rstrip(".").replace(": Value error, ", ": ").replace("(Possible", "(possible")
     text = text.replace(": Input should be", ": it is to be").partition(", unable to parse")[0]
     context = getattr(error, "ctx", None)
     return UsageError(text[:1].lower() + text[1:], hint=f"see: {context.command_path if context else prog} --help")

@@ -78,6 +78,15 @@ def test_agent_that_a_build_wants_and_does_not_get_is_told_with_its_flag(message
     assert error.hint == "add --ssh deploy for the agent of SSH_AUTH_SOCK, or --ssh deploy=FILE for a key"
 
 
+def test_target_that_is_not_there_is_told_with_how_to_list_them() -> None:
+    error = solve_error(
+        failure('failed to solve: target stage "nosuch" could not be found'), log_of("[internal] load build definition", b"")
+    )
+
+    assert isinstance(error, SolveError)
+    assert error.hint == "the stages that there are: kubectl build --call=targets PATH"
+
+
 def test_push_that_fails_for_the_builders_full_disk_says_what_gives_it_room() -> None:
     text = "failed to copy: write /var/lib/buildkit/content/ingest/1/data: no space left on device"
     error = solve_error(failure(text), log_of("exporting to image", b""))
