@@ -19,6 +19,7 @@ from kubectl_build.builder.security import (
     pod_security_hint,
     pod_security_text,
 )
+from kubectl_build.cluster.resources import PERSISTENTVOLUMECLAIMS
 from kubectl_build.model.json import JsonObject
 from kubectl_build.values import dataclass
 
@@ -119,14 +120,14 @@ def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
 
 
 def explain_pod(pod: JsonObject, events: Sequence[JsonObject] = ()) -> Diagnosis:
-    """Say why this pod is not ready. `events` are those about it."""
+    """Say why this pod is not ready. `events` are those about it and about its claims."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     if status.get("phase") == "Failed":
         detail = ": ".join(filter(None, (status.get("reason", ""), _one_line(status.get("message", "")))))
         return Diagnosis(
             text=f"pod {name} failed and is made anew: {detail or 'no reason is given'}", reason=status.get("reason", "Failed")
         )
-    unscheduled = _explain_scheduling(pod)
+    unscheduled = _explain_scheduling(pod, events)
     if unscheduled is not None:
         return unscheduled
     states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
@@ -134,16 +135,25 @@ def explain_pod(pod: JsonObject, events: Sequence[JsonObject] = ()) -> Diagnosis
         found = _explain_container(pod, state, events)
         if found is not None:
             return found
-    return _explain_preparing(pod, events)
+    return _explain_preparing(pod, [event for event in events if not _is_of_claim(event)])
 
 
-def _explain_scheduling(pod: JsonObject) -> Diagnosis | None:
+def _explain_scheduling(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnosis | None:
     name = pod["metadata"]["name"]
     condition = next((item for item in (pod.get("status") or {}).get("conditions") or () if item.get("type") == "PodScheduled"), None)
     if condition is None:
         return Diagnosis(text=f"pod {name} waits for the scheduler") if not pod["spec"].get("nodeName") else None
     if condition.get("status") == "True":
         return None
+    told = _newest([event for event in events if _is_of_claim(event)])
+    if told is not None and "PersistentVolumeClaim" in condition.get("message", ""):
+        claim, why = told["involvedObject"]["name"], _one_line(told.get("message", ""))
+        return Diagnosis(
+            text=f"claim {claim} of pod {name} has no volume: {why or 'no reason is given'}",
+            reason=told.get("reason") or "Unschedulable",
+            hint=f"kubectl get storageclasses; kubectl describe pvc {claim} -n {_namespace(pod)}",
+            patience=_LONG if "storageclass" in why and "not found" in why else None,
+        )
     return Diagnosis(
         text=f"no node can take pod {name} now: {_one_line(condition.get('message', '')) or 'the scheduler gives no reason'}",
         reason=condition.get("reason") or "Unschedulable",
@@ -232,9 +242,16 @@ def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnos
 
 
 def _about(item: JsonObject, events: Sequence[JsonObject]) -> list[JsonObject]:
-    """The events about this very object, not about an earlier one of its name."""
+    """The events about this very object, not about an earlier one of its name; and about the claims that a pod has."""
     uid = item["metadata"].get("uid")
-    return [event for event in events if (event.get("involvedObject") or {}).get("uid") == uid]
+    volumes = (item.get("spec") or {}).get("volumes") or ()
+    claims = {claim["claimName"] for volume in volumes if (claim := volume.get("persistentVolumeClaim"))}
+    about = [(event, event.get("involvedObject") or {}) for event in events]
+    return [event for event, it in about if it.get("uid") == uid or (_is_of_claim(event) and it.get("name") in claims)]
+
+
+def _is_of_claim(event: JsonObject) -> bool:
+    return (event.get("involvedObject") or {}).get("kind") == PERSISTENTVOLUMECLAIMS.kind
 
 
 def _newest(events: Sequence[JsonObject]) -> JsonObject | None:

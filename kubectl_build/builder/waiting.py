@@ -13,6 +13,7 @@ from kubectl_build.builder.nodes import is_lost
 from kubectl_build.builder.security import keeps_host_users
 from kubectl_build.builder.start import start_pool
 from kubectl_build.builder.state import PodInfo, pod_info, template_hash
+from kubectl_build.builder.volume import VOLUME
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import EVENTS, PODS, STATEFULSETS
 from kubectl_build.errors import BuilderNotReady, ClusterError, Conflict, Forbidden, NotFound, ungrouped
@@ -98,10 +99,12 @@ class PoolWait:
             self._changed.set()
 
     async def _follow_events(self) -> None:
-        """Follow the events of each pool's StatefulSet and of its first pod: their names are known before they are there."""
+        """Follow the events of each pool's StatefulSet, its first pod and that one's claim: their names are known before they are there."""
         await asyncio.sleep(_EVENTS_AFTER)
         objects = [names.pool_name(self._name, arch) for arch in self._architectures if arch not in self.ready]
         objects += [f"{name}-0" for name in objects]
+        if any(item["spec"].get("volumeClaimTemplates") for item in (self._sets or {}).values()):
+            objects += [f"{VOLUME}-{name}" for name in objects if name.endswith("-0")]
         try:
             async with asyncio.TaskGroup() as group:
                 for name in objects:

@@ -53,6 +53,30 @@ def test_pod_that_no_node_takes_is_waited_for_with_the_schedulers_words() -> Non
 
 
 @pytest.mark.parametrize(
+    ("why", "patience"),
+    [('storageclass.storage.k8s.io "fast" not found', 10.0), ("waiting for a volume to be created", None)],
+)
+def test_pod_whose_claim_has_no_volume_is_told_with_the_claims_words(why: str, patience: float | None) -> None:
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+    }
+    pod = _pod({"phase": "Pending", "conditions": [condition]})
+    pod["spec"]["volumes"] = [{"name": "state", "persistentVolumeClaim": {"claimName": "state-b-amd64-0"}}]
+    events = [
+        {"metadata": {}, "involvedObject": {"kind": "PersistentVolumeClaim", "name": name}, "reason": "ProvisioningFailed", "message": text}
+        for name, text in (("state-b-amd64-0", why), ("state-other", "not this one"))
+    ]
+    found = explain_pool(PoolView(namespace="n", architecture="amd64", stateful_set=SET, pods=[pod], events=events))
+
+    assert found.text == f"claim state-b-amd64-0 of pod b-amd64-0 has no volume: {why}"
+    assert found.patience == patience
+    assert "kubectl describe pvc state-b-amd64-0" in (found.hint or "")
+
+
+@pytest.mark.parametrize(
     "message",
     [
         'rpc error: code = NotFound desc = failed to pull and unpack image "img": img: not found',
