@@ -140,6 +140,12 @@ def test_create_replicas_that_are_no_positive_number_are_refused(namespace: Name
     assert namespace.objects() == before
 
 
+def test_create_reset_of_a_name_that_is_not_known_is_refused_for_a_new_builder(namespace: Namespace) -> None:
+    before = namespace.objects()
+    namespace.kubectl("buildkit", "create", "x", "--reset=nosuch").failed(2, '--reset "nosuch" is not known', "buildkitdConfig")
+    assert namespace.objects() == before
+
+
 def test_create_output_without_dry_run_is_a_usage_error(namespace: Namespace) -> None:
     namespace.kubectl("buildkit", "create", "x", "-o", "yaml").failed(2, "--dry-run")
 

@@ -54,7 +54,7 @@ def _parse(flag: str, fields: list[str]) -> CacheEntry:
         attrs[key.lower()] = value
     kind = attrs.pop("type", "")
     if not kind:
-        raise UsageError(f"type required form> {flag} type=TYPE,{next(iter(attrs))}=...", hint=f"types are {', '.join(_TYPES)}")
+        raise UsageError(f"{flag}: a type is required, as in type=TYPE,{next(iter(attrs))}=VALUE", hint=f"types are {', '.join(_TYPES)}")
     if kind not in _TYPES or (kind == "inline" and flag == "--cache-from"):
         raise UsageError(f'{flag}: type "{kind}" is not known', hint=f"types are {', '.join(_TYPES)}")
     _check(flag, kind, attrs)

@@ -98,7 +98,7 @@ USAGE = [
     ([".", "--iidfile", "iid", "-o", "out"], "local and tar exporters are incompatible with image ID file"),
     ([".", "--metadata-file", "sub"], '--metadata-file "sub" cannot be written'),
     # caches
-    ([".", "--cache-to", "ref=a/b"], "type required form>"),
+    ([".", "--cache-to", "ref=a/b"], "--cache-to: a type is required, as in type=TYPE,ref=VALUE"),
     ([".", "--cache-to", "type=registry,max"], 'invalid value "max"'),
     ([".", "--cache-to", "type=registry"], "ref is required"),
     ([".", "--cache-to", "type=local,src=x"], "dest is required"),
