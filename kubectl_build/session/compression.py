@@ -35,6 +35,9 @@ _WINDOW: Final = 0.25
 _FIRST_SPEED: Final = 40e6
 """Bytes a second that compressing is taken for until it has been measured."""
 
+_WRITE_SECONDS: Final = 0.1
+_SMALLEST_WRITE: Final = 256 << 10
+
 Clock = Callable[[], float]
 
 
@@ -65,6 +68,11 @@ class SendRate:
         """Nothing waits any more: the time until the next `begin` says nothing about the path."""
         self._pass_time()
         self._since = None
+
+    @property
+    def write_size(self) -> int:
+        """How many bytes to hand over at once: large writes cost both sides less, but answers wait behind them."""
+        return max(_SMALLEST_WRITE, int((self.rate or 0) * _WRITE_SECONDS))
 
     def _pass_time(self) -> None:
         if self._since is not None:

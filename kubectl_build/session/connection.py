@@ -36,8 +36,8 @@ MAX_UNREAD: Final = 128 << 20
 MAX_ANSWERS: Final = 1 << 20
 """Bytes of answers to PING, SETTINGS and the like that wait. Beyond it the daemon is not read until it takes them."""
 
-WRITE_SIZE: Final = 256 << 10
-"""Bulk bytes in one write. PING, SETTINGS and Health wait for one write at most."""
+WRITE_SIZE: Final = 1 << 20
+"""The most bulk bytes in one write. PING, SETTINGS and Health wait for one write at most."""
 
 _FRAME_HEADER: Final = struct.Struct(">IBI")
 """Length in 24 bits and type in 8, flags, stream (RFC 9113, 4.1). A DATA frame's type is 0."""
@@ -115,11 +115,10 @@ class Connection:
         """Let this call's answer go before all bulk data."""
         self._calls[stream_id].urgent = True
 
-    def next_write(self) -> bytes:
-        """Return what is to be written now, b"" for nothing: control frames, urgent answers, then at most WRITE_SIZE of the rest."""
+    def next_write(self, budget: int = WRITE_SIZE) -> bytes:
+        """Return what is to be written now, b"" for nothing: control frames, urgent answers, then at most `budget` bytes of the rest."""
         if self._ended:
             return b""
-        budget = WRITE_SIZE
         self._written.append(bytes(self._control))
         self._control.clear()
         for stream_id, call in list(self._calls.items()):

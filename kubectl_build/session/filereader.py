@@ -17,10 +17,10 @@ from kubectl_build.fsutil.stat import Stat
 from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
 from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError
 
-CHUNK: Final = 256 << 10
-"""File bytes in one packet. The daemon takes messages of up to 16 MiB."""
+CHUNK: Final = 1 << 20
+"""File bytes in one packet. The daemon takes messages of up to 16 MiB, and answers each with a few small ones."""
 
-_BATCH: Final = 512 << 10
+_BATCH: Final = CHUNK
 _OF_SOME_SYSTEMS: Final = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 """Without the last one Windows would change the ends of lines."""
 _FLAGS: Final = functools.reduce(operator.or_, (getattr(os, name, 0) for name in _OF_SOME_SYSTEMS), os.O_RDONLY)

@@ -1,7 +1,7 @@
 """Directories of the client for the daemon: moby.filesync.v1.FileSync, with fsutil's protocol on it.
 
 All entries are described first (STAT), while the daemon already asks for the files that it does not have (REQ, by number) and gets them
-(DATA). File work is done in threads, some hundred entries or half a megabyte at a time, and only as fast as the daemon takes it.
+(DATA). File work is done in threads, some hundred entries or a megabyte at a time, and only as fast as the daemon takes it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from kubectl_build.errors import ConnectionLost, KubectlBuildError
 from kubectl_build.model.request import CompressContext
 from kubectl_build.model.stream import ByteStream
 from kubectl_build.session.compression import Compression, SendRate
-from kubectl_build.session.connection import Connection
+from kubectl_build.session.connection import WRITE_SIZE, Connection
 from kubectl_build.session.memory import keep_freed_memory
 from kubectl_build.session.rpc import INTERNAL, OK, UNIMPLEMENTED, UNKNOWN, Attachable, Handler, RpcError, frame
 from kubectl_build.session.stream import ServerStream
@@ -131,7 +131,7 @@ class _Server:
 
     async def _write(self) -> None:
         while True:
-            while data := self._connection.next_write():
+            while data := self._connection.next_write(min(WRITE_SIZE, self._rate.write_size)):
                 answers = self._connection.urgent_answers
                 self._rate.begin()
                 await self._send(data)

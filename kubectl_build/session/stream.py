@@ -9,10 +9,10 @@ from collections.abc import Callable
 from kubectl_build.session.compression import Compression
 from kubectl_build.session.rpc import INTERNAL, MessageReader, Metadata, RpcError, prefix
 
-HIGH_WATER = 1 << 20
+HIGH_WATER = 2 << 20
 """Bytes that a call may have queued before its handler waits."""
 
-LOW_WATER = 256 << 10
+LOW_WATER = 1 << 20
 
 
 class ServerStream:

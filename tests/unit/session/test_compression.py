@@ -61,6 +61,11 @@ def test_rate_is_bytes_a_second_of_the_time_in_which_something_waited() -> None:
     assert rate.rate == pytest.approx(1000)
 
 
+def test_write_size_of_a_slow_or_unknown_path_is_small_and_grows_with_the_rate() -> None:
+    assert SendRate().write_size == _rate_of(125e3).write_size == 256 << 10
+    assert _rate_of(40e6).write_size == pytest.approx(4e6)
+
+
 def test_rate_before_enough_was_sent_is_unknown() -> None:
     clock = _Clock()
     rate = SendRate(clock)
