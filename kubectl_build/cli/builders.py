@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from kubectl_build.builder.defaults import load_defaults
 from kubectl_build.builder.find import find_builder, list_builders, require_builder
 from kubectl_build.builder.idle import stop_idle
 from kubectl_build.builder.leases import Lease, living_leases
-from kubectl_build.builder.manifests import to_yaml
 from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.builder.spec_yaml import spec_document
 from kubectl_build.builder.state import Builder, PodInfo
@@ -26,6 +24,7 @@ from kubectl_build.cli.connect import connected
 from kubectl_build.cli.main import run_async
 from kubectl_build.cli.notes import note
 from kubectl_build.cli.preference import current_builder
+from kubectl_build.cli.printing import document_text
 from kubectl_build.cli.tables import age, table
 from kubectl_build.cluster.client import KubeClient
 from kubectl_build.daemons import pod_use
@@ -66,7 +65,7 @@ def list_all(cluster: KubeFlags, *, all_namespaces: bool, output: str) -> int:
         if output == "name":
             print("".join(f"{builder.name}\n" for builder in builders), end="")
         elif output in ("json", "yaml"):
-            _print_document({"builders": [_document(builder, answers) for builder in builders]}, output)
+            print(document_text({"builders": [_document(builder, answers) for builder in builders]}, output))
         elif builders:
             print(_table(builders, answers, namespaces=all_namespaces, wide=output == "wide"))
         else:
@@ -91,7 +90,7 @@ def inspect(said: str | None, cluster: KubeFlags, *, bootstrap: bool, output: st
             if not bootstrap:
                 await _stop_idle(kube, (builder,))
         if output:
-            _print_document(_document(builder, answers, leases), output)
+            print(document_text(_document(builder, answers, leases), output))
         else:
             print(_description(builder, answers, leases))
         return 0
@@ -174,7 +173,7 @@ def _description(builder: Builder, answers: DaemonInfos, leases: Sequence[Lease]
         lines.append(f"{'Problem:':<12}{builder.problem}")
     for pool in builder.pools:
         wanted = "?" if pool.replicas is None else pool.replicas
-        lines += ["", f"Pool {pool.architecture}: {len(pool.usable_pods)} of {wanted} ready, {pool.image}"]
+        lines += ["", f"Pool {pool.architecture}: {len(pool.usable_pods)} of {wanted} ready, image {pool.image}"]
         for pod in pool.pods:
             state = "terminating" if pod.terminating else "ready" if pod.ready else pod.phase.lower() or "pending"
             words = [
@@ -238,7 +237,3 @@ def _document(builder: Builder, answers: DaemonInfos, leases: Sequence[Lease] | 
 def _build_document(lease: Lease) -> JsonObject:
     since = lease.since.isoformat() if lease.since else None
     return {"holder": lease.holder, "platforms": lease.platforms, "context": lease.context, "since": since}
-
-
-def _print_document(document: JsonObject, output: str) -> None:
-    print(json.dumps(document, indent=2) if output == "json" else to_yaml([document]).rstrip("\n"))
