@@ -80,6 +80,7 @@ def test_terminal_low_and_narrow_picture_fits_and_failure_ends_with_its_reason(o
         terminal.wait(_ended, "the end", seconds=SECONDS)
         assert sum(line.startswith("Building  ") for line in terminal.screen(history=True)) == 0
 
+    with opened(50, 12) as terminal:  # a new one: on the old screen stands how the first build ended
         terminal.type(build(FAILING, "--no-cache", "--platform=linux/amd64"))
         terminal.wait(_ended, "the end of the failing build", seconds=SECONDS)
         last = terminal.screen(history=True)
