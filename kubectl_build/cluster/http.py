@@ -220,8 +220,9 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
         return
     body = await response.read()
     retry_after = response.headers.get(hdrs.RETRY_AFTER, "")
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
     busy = response.status == 429 or response.status >= 500
-    raise _Refused(Refusal(status=response.status, body=body, retry_after=float(retry_after) if busy and retry_after.isdigit() else None))
+    raise _Refused(Refusal(status=response.status, body=body, retry_after=seconds if busy else None))
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -72,7 +72,7 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     if _address(entry) is not None:
         return entry, None
     name, colon, port = entry.rpartition(":")
-    return (name, int(port)) if colon and port.isdigit() else (entry, None)
+    return (name, int(port)) if colon and port.isascii() and port.isdigit() and len(port) < 6 else (entry, None)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

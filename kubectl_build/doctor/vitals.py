@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from kubectl_build.buildkit.client import BuildRecord, DaemonInfo
@@ -17,6 +18,7 @@ from kubectl_build.transport.pod import PodAddress
 from kubectl_build.values import dataclass
 
 _ARCHITECTURES = ("amd64", "arm64", "386", "arm", "ppc64le", "riscv64", "s390x", "mips64", "mips64le", "loong64")
+_NUMBER = re.compile("[0-9]{1,18}")
 _STATE_DIRS = ("/var/lib/buildkit", "/home/user/.local/share/buildkit")
 _SCRIPT = """date '+clock %s'
 for name in "$@"; do command -v "$name" >/dev/null && echo "program $name"; done
@@ -84,11 +86,11 @@ def read_beside(text: str, before: float, after: float) -> Beside:
     found: set[str] = set()
     for words in map(str.split, text.splitlines()):
         match words:
-            case ["clock", seconds] if seconds.isdigit():
+            case ["clock", seconds] if _NUMBER.fullmatch(seconds):
                 skew = clock_skew(int(seconds), before, after)
             case ["program", name]:
                 found.add(name)
-            case ["disk", _, blocks, _, free, _, _] if blocks.isdigit() and free.isdigit():
+            case ["disk", _, blocks, _, free, _, _] if _NUMBER.fullmatch(blocks) and _NUMBER.fullmatch(free):
                 disk = (int(blocks) * 1024, int(free) * 1024)
             case _:
                 continue

@@ -60,7 +60,7 @@ class RegistryClient:
         if response.status == 404:
             return None
         digest, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
-        if is_digest(digest) and size.isdigit():
+        if is_digest(digest) and size.isascii() and size.isdigit() and len(size) < 19:
             return Descriptor(media_type=_media_type(response), digest=digest, size=int(size))
         data, media_type, digest = await self.get_manifest(repository, reference)
         return Descriptor(media_type=media_type, digest=digest, size=len(data))

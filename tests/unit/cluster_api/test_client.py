@@ -308,6 +308,11 @@ async def test_client_busy_server_is_asked_again_as_it_says() -> None:
         with pytest.raises(ApiError, match="answered 503"):
             await client.list(CONFIGMAPS)
         assert len(api.requests) == 9
+        api.faults.clear()
+        api.fail("GET", "/configmaps", 503, headers={"Retry-After": "²"})
+        with pytest.raises(ApiError, match="answered 503"):
+            await client.list(CONFIGMAPS)
+        assert len(api.requests) == 10
 
 
 class Renewing:

@@ -183,6 +183,7 @@ async def test_client_leaves_no_key_on_disk(certificates: Certificates, monkeypa
         ("https://127.0.0.1:6443", {"HTTPS_PROXY": "http://p:1"}, None),
         ("https://localhost", {"HTTPS_PROXY": "http://p:1"}, None),
         ("https://h", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, None),
+        ("https://h", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "h:²,h:99999999,i:"}, "http://p:1"),
         ("https://a.example.com", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x, example.com"}, None),
         ("https://example.com", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "example.com"}, None),
         ("https://example.com", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".example.com"}, "http://p:1"),
