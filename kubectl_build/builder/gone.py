@@ -11,6 +11,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.cluster.resources import PODS
 from kubectl_build.errors import ClusterError
 from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.json import JsonObject
 
 
 async def wait_gone(client: KubeClient, name: str, *, done: str, emit: Sink, deadline: float) -> None:
@@ -25,7 +26,7 @@ async def wait_gone(client: KubeClient, name: str, *, done: str, emit: Sink, dea
                 async for snapshot in snapshots:
                     if not snapshot:
                         break
-                    waiting = [f"{pod} on node {item['spec'].get('nodeName', '')}" for pod, item in sorted(snapshot.items())]
+                    waiting = [_where(pod, item) for pod, item in sorted(snapshot.items())]
                     emit(Note(text=f"waiting for the pods of builder {name} to end: {', '.join(waiting)}", level="wait"))
     except TimeoutError:
         left = f"its pods are still there: {', '.join(waiting)}" if waiting else "whether its pods are gone could not be seen in time"
@@ -36,3 +37,8 @@ async def wait_gone(client: KubeClient, name: str, *, done: str, emit: Sink, dea
     finally:
         if waiting:
             emit(Note(text="", level="wait"))
+
+
+def _where(name: str, pod: JsonObject) -> str:
+    node = pod["spec"].get("nodeName")
+    return f"{name} on node {node}" if node else name
