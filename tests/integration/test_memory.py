@@ -22,14 +22,14 @@ GIB = 1 << 30
 
 # The peak is asked of the kernel by the process itself: what wait4 tells of a child begins with its parent's size.
 _PROGRAM = """
-import atexit, re, sys
-from kubectl_build.cli.main import build_main
+import re, sys
+from kubectl_build.cli.build import app
+from kubectl_build.cli.main import run_app
 report = sys.argv.pop(1)
-def tell():
-    with open("/proc/self/status") as status, open(report, "w") as file:
-        file.write(re.search(r"VmHWM:\\s+(\\d+) kB", status.read()).group(1))
-atexit.register(tell)
-build_main()
+code = run_app(app, "kubectl build", sys.argv[1:])
+with open("/proc/self/status") as status, open(report, "w") as file:
+    file.write(re.search(r"VmHWM:\\s+(\\d+) kB", status.read()).group(1))
+sys.exit(code)
 """
 
 
