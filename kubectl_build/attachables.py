@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -29,21 +30,22 @@ _STDOUT = 1
 class Services:
     """The services of one build, from which each of its solves gets a session of its own. Made by `open_services`.
 
-    `named_keys` are the shared keys of named contexts that are directories: the frontend is told them, the session has only one.
+    `named_keys` are the shared keys of named contexts that are directories: the frontend is told them, the session has only one. That one
+    may still be on its way: in a large tree it takes as long as the way to the daemon.
     """
 
-    shared_key: str
+    shared_key: asyncio.Future[str]
     named_keys: Mapping[str, str]
     attachables: Sequence[Attachable]
     stores: Mapping[str, LayoutStore]
     compress: CompressContext
 
-    def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None) -> Session:
+    async def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None) -> Session:
         """A new session with all that the build offers, and `others` and content `stores` for this solve alone."""
         found = {**self.stores, **(stores or {})}
         content = [ContentStores(found)] if found else []
         attachables = [*self.attachables, *content, *others]
-        return Session(shared_key=self.shared_key, attachables=attachables, compress=self.compress)
+        return Session(shared_key=await asyncio.shield(self.shared_key), attachables=attachables, compress=self.compress)
 
 
 @asynccontextmanager
@@ -51,7 +53,7 @@ async def open_services(
     request: BuildRequest,
     *,
     keychain: Keychain,
-    shared_key: str,
+    shared_key: asyncio.Future[str],
     named_keys: Mapping[str, str] | None = None,
     tokens: TokenFetcher | None = None,
 ) -> AsyncIterator[Services]:

@@ -27,7 +27,7 @@ from kubectl_build.cluster.client import KubeClient
 from kubectl_build.credentials.load import load_keychain
 from kubectl_build.daemons import Link
 from kubectl_build.errors import UsageError, system_words, ungrouped
-from kubectl_build.held import held
+from kubectl_build.held import beside, held
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import Note, Placed, Reached, Sink, timed, told_once
 from kubectl_build.model.inputs import LocalContext, RemoteContext, local_directories
@@ -93,7 +93,7 @@ async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, en
     async with _prepared(request, kube, emit, environ) as work:
 
         async def ask(link: Link) -> CallResult:
-            session = work.services.session()
+            session = await work.services.session()
             job = build_job(work.request, request.platforms, pool=link.pool, pools=(link.pool,), shared_keys=work.services.named_keys)
             async with attached(link.client, session):
                 return await run_call(link.client, session, job, question, emit=work.emit)
@@ -121,28 +121,29 @@ async def _prepared(
     tree = _tree(request)
     address = parse_address(request.builder)
     secret = None if address else request.builder
-    async with asyncio.TaskGroup() as group:
-        logins = group.create_task(
-            held(_timed("credentials", load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit), emit))
-        )
-        found = group.create_task(held(_timed("builder", _find_pools(address, request, kube, _key(request, tree), emit), emit)))
-        shared_key = group.create_task(held(_timed("context key", asyncio.to_thread(session_shared_key, tree, environ), emit)))
-        named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
-    # In this order: of several things that are wrong, what the user named counts before what the builder needs.
-    keychain, pools = logins.result()(), found.result()()
-    platforms = request.platforms
-    if not platforms:
-        platforms = (default_platform(pools.candidates),)
-        whose = "the builder's first pool" if pools.candidates.existing else "most nodes"
-        emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
-    home = planning_pool(platforms, pools.candidates)
     async with AsyncExitStack() as stack:
+        key = _timed("context key", asyncio.to_thread(session_shared_key, tree, environ), emit)
+        shared_key = await stack.enter_async_context(beside(key))  # a session is the first to need it
+        async with asyncio.TaskGroup() as group:
+            logins = group.create_task(
+                held(_timed("credentials", load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit), emit))
+            )
+            found = group.create_task(held(_timed("builder", _find_pools(address, request, kube, _key(request, tree), emit), emit)))
+            named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
+        # In this order: of several things that are wrong, what the user named counts before what the builder needs.
+        keychain, pools = logins.result()(), found.result()()
+        platforms = request.platforms
+        if not platforms:
+            platforms = (default_platform(pools.candidates),)
+            whose = "the builder's first pool" if pools.candidates.existing else "most nodes"
+            emit(Note(text=f"no --platform: building for {platforms[0]}, the platform of {whose}"))
+        home = planning_pool(platforms, pools.candidates)
         await stack.enter_async_context(pools.left_in_order())
         if request.dockerfile.url and (start or pools.runs(home)):
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
         tokens = _token_fetcher(request, pools) if request.auth_via is AuthVia.CLIENT else None
         services = await stack.enter_async_context(
-            open_services(request, keychain=keychain, shared_key=shared_key.result()(), named_keys=named_keys.result()(), tokens=tokens)
+            open_services(request, keychain=keychain, shared_key=shared_key, named_keys=named_keys.result()(), tokens=tokens)
         )
         yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, home=home, services=services)
 

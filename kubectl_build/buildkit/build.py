@@ -94,7 +94,7 @@ async def solve_job(
 ) -> SolveResult | None:
     """Run `job` with a session of its own: results go to `targets`, by the exporter's number. None when `check` ended it."""
     send = FileSend(targets or {})
-    session = services.session(*([send] if targets else []), stores=stores)
+    session = await services.session(*([send] if targets else []), stores=stores)
 
     def tell_silence(seconds: float) -> None:
         text = f"the builder has not asked for this client's health for {seconds:.0f} s, although it does so every 5 s" if seconds else ""

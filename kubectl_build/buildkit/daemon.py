@@ -18,6 +18,7 @@ from kubectl_build.buildkit.build import solve_request
 from kubectl_build.buildkit.client import BuildkitClient, DaemonInfo, connect
 from kubectl_build.buildkit.solve import SolveJob, SolveResult, attached, run_solve
 from kubectl_build.errors import ProtocolError, UsageError
+from kubectl_build.held import beside
 from kubectl_build.model.credentials import Keychain
 from kubectl_build.model.events import BuildEvent, Sink
 from kubectl_build.model.inputs import Context, Dockerfile, LocalContext, NamedContext, RemoteContext, Secret, SshAgent
@@ -103,10 +104,11 @@ class Daemon:
         Logins are those of `keychain`, by default docker's configuration. Raises SolveError when a step or the frontend fails,
         RegistryError, UsageError for what cannot be read, ContextChanged.
         """
-        shared_key = await asyncio.to_thread(_shared_key, request)
-        named_keys = await asyncio.to_thread(named_shared_keys, request.named_contexts, os.environ)
-        async with open_services(request, keychain=keychain or _docker_logins(), shared_key=shared_key, named_keys=named_keys) as services:
-            return await solve_request(request, self.client, request.platforms, _go_on, services=services, emit=emit, attrs=attrs)
+        async with beside(asyncio.to_thread(_shared_key, request)) as shared_key:
+            named_keys = await asyncio.to_thread(named_shared_keys, request.named_contexts, os.environ)
+            logins = keychain or _docker_logins()
+            async with open_services(request, keychain=logins, shared_key=shared_key, named_keys=named_keys) as services:
+                return await solve_request(request, self.client, request.platforms, _go_on, services=services, emit=emit, attrs=attrs)
 
     async def solve(self, job: SolveJob, session: Session, *, emit: Sink = ignore) -> SolveResult:
         """Run one solve and serve `session` to the daemon meanwhile; a session is for one solve.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -25,6 +26,13 @@ from kubectl_build.session.filesend import ExportTarget
 from tests.integration.test_registry import Nobody
 
 
+def known(key: str) -> asyncio.Future[str]:
+    """A shared key that need not be waited for."""
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(key)
+    return future
+
+
 async def solve(
     buildkitd: Path,
     request: BuildRequest,
@@ -39,7 +47,7 @@ async def solve(
     """Build `request` on the daemon, as `pool` of `pools`."""
     async with (
         open_daemon(f"unix://{buildkitd}") as daemon,
-        open_services(request, keychain=Nobody(), shared_key=str(request.dockerfile.directory)) as services,
+        open_services(request, keychain=Nobody(), shared_key=known(str(request.dockerfile.directory))) as services,
     ):
         job = build_job(request, request.platforms if platforms is None else platforms, pool=pool, pools=pools)
         result = await solve_job(job, daemon.client, _go_on, services=services, emit=emit, targets=targets, stores=stores)

@@ -26,6 +26,7 @@ from kubectl_build.registry.index import Child, merge_index
 from tests.cluster import tools
 from tests.cluster.registries import Kind, run_registry
 from tests.integration.buildkitd import running_buildkitd
+from tests.integration.layouts import known
 from tests.integration.test_registry import Nobody, free_address
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -99,7 +100,7 @@ async def _go_on(_result: gateway_pb2.Result) -> bool:
 async def open_bench(socket: Path, request: BuildRequest) -> AsyncIterator[Bench]:
     async with (
         open_daemon(f"unix://{socket}") as daemon,
-        open_services(request, keychain=Nobody(), shared_key="") as services,
+        open_services(request, keychain=Nobody(), shared_key=known("")) as services,
     ):
         yield Bench(daemon.client, services)
 
