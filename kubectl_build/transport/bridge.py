@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
+import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from kubectl_build.errors import ConfigError, ConnectionLost, KubectlBuildError, system_words
@@ -19,6 +22,10 @@ _PATH_MAX = 100
 """Some systems allow a socket's path 104 bytes, Linux 108."""
 _BUFFER = 1024 * 1024
 _LAST_WORDS_SECONDS = 1.0
+_PREFIX = "kubectl-build-"
+_SOCKET = "grpc"
+_ABANDONED_SECONDS = 60.0
+"""The age from which on a socket that nobody listens at is one of a process that was killed, and not of one that is about to listen."""
 
 
 class Bridge:
@@ -79,7 +86,7 @@ async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
     ConfigError where no directory can be made for the socket.
     """
     try:
-        folder = tempfile.mkdtemp(prefix="kubectl-build-", dir=_short_folder())
+        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=_short_folder())
     except OSError as exc:
         raise ConfigError(f"no temporary directory can be made: {system_words(exc)}", hint="set TMPDIR") from exc
     try:
@@ -96,6 +103,7 @@ async def bridge(dial: Dialer) -> AsyncIterator[Bridge]:
                     serving.result()  # it never ends by itself
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _sweep(os.path.dirname(folder))
 
 
 async def _accept(listener: socket.socket) -> socket.socket:
@@ -126,7 +134,7 @@ def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
 def _listen(folder: str) -> tuple[socket.socket, str]:
     if hasattr(socket, "AF_UNIX"):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path = os.path.join(folder, "grpc")
+        path = os.path.join(folder, _SOCKET)
         listener.bind(path)
         target = f"unix:{path}"
     else:
@@ -139,8 +147,29 @@ def _listen(folder: str) -> tuple[socket.socket, str]:
 
 
 def _short_folder() -> str | None:
-    longest = len(os.fsencode(os.path.join(tempfile.gettempdir(), "kubectl-build-12345678", "grpc")))
+    longest = len(os.fsencode(os.path.join(tempfile.gettempdir(), f"{_PREFIX}12345678", _SOCKET)))
     return None if longest <= _PATH_MAX else "/tmp"
+
+
+def _sweep(parent: str) -> None:
+    """Remove the directories that killed processes of this user have left: no clean-up of theirs has run (kill -9, out of memory)."""
+    if not hasattr(socket, "AF_UNIX"):
+        return
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX):
+                with suppress(OSError):
+                    if _abandoned(entry):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _abandoned(entry: os.DirEntry[str]) -> bool:
+    status = entry.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or time.time() - status.st_mtime < _ABANDONED_SECONDS:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(os.path.join(entry.path, _SOCKET)) == errno.ECONNREFUSED
 
 
 async def _client_to_stream(local: ByteStream, remote: ByteStream) -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,52 @@ async def test_bridge_socket_is_private_and_removed_afterwards() -> None:
 
     assert mode == 0o700
     assert not folder.exists()
+
+
+async def _no_dial() -> ByteStream:
+    raise DialError("nobody connects in this test")
+
+
+def _listening(folder: Path) -> socket.socket:
+    """A directory like a bridge's own, with a socket in it."""
+    folder.mkdir(mode=0o700)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(folder / "grpc"))
+    listener.listen()
+    return listener
+
+
+async def test_bridge_directory_of_a_killed_process_is_removed_and_those_in_use_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, new, alive, other = (tmp_path / f"kubectl-build-{name}" for name in ("killed", "new", "alive", "other"))
+    for folder in (killed, new):
+        _listening(folder).close()
+    other.mkdir()
+    with _listening(alive):
+        long_ago = time.time() - 3600
+        for folder in (killed, alive, other):
+            os.utime(folder, (long_ago, long_ago))
+
+        async with bridge(_no_dial):
+            pass
+
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["kubectl-build-alive", "kubectl-build-new", "kubectl-build-other"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of others")
+async def test_bridge_directory_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    theirs = tmp_path / "kubectl-build-theirs"
+    _listening(theirs).close()
+    os.utime(theirs, (0, 0))
+    os.chown(theirs, 12345, 12345)
+
+    async with bridge(_no_dial):
+        pass
+
+    assert theirs.exists()
 
 
 async def test_bridge_in_a_deep_temporary_directory_still_has_a_usable_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
