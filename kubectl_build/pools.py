@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import field
 from typing import Protocol
 
@@ -141,23 +141,37 @@ class ClusterPools:
         if pool not in self._ensured:
             await self.ensure([pool])
         self._ensured.discard(pool)  # the next link comes later, or since this one broke
-        pods = self._pods[pool]
-        if len(pods) > 1:
-            from kubectl_build.survey import loads  # few pools have several pods
-
-            load = await loads(self.kube, pods)
-            pods = tuple(pod for pod in pods if pod.name in load) or pods
-            pod = choose(pods, self.context_key, load)
-        else:
-            pod = pods[0]
-        self._linked[pod.name] = pod
-        async with guarded(self.kube, pod), open_link(self.kube, pod) as link:
+        async with AsyncExitStack() as stack:
+            pod, link = await self._chosen(self._pods[pool], stack)
+            self._linked[pod.name] = pod
+            await stack.enter_async_context(guarded(self.kube, pod))
+            if link is None:
+                link = await stack.enter_async_context(open_link(self.kube, pod))
+            client = link.client
 
             async def active() -> int:
-                return len(await link.client.history(active_only=True))
+                return len(await client.history(active_only=True))
 
             async with kept(self.kube, pod, active=active, emit=self.emit):
                 yield link
+
+    async def _chosen(self, pods: Sequence[PodInfo], stack: AsyncExitStack) -> tuple[PodInfo, Link | None]:
+        """The pod for this build and, where several were asked, the link to it; `stack` closes all that was opened."""
+        if len(pods) == 1:
+            return pods[0], None
+        from kubectl_build.survey import loads  # few pools have several pods
+
+        found = await loads(self.kube, pods)
+        known = tuple(loaded.pod for loaded in found) or tuple(pods)
+        chosen = choose(known, self.context_key, {loaded.pod.name: loaded.builds for loaded in found})
+        # Beside the build: a pod that hangs takes some seconds.
+        others = asyncio.gather(*(loaded.opened.aclose() for loaded in found if loaded.pod is not chosen), return_exceptions=True)
+        stack.push_async_callback(asyncio.wait, [others])
+        mine = next((loaded for loaded in found if loaded.pod is chosen), None)
+        if mine is None:
+            return chosen, None
+        stack.push_async_exit(mine.opened)
+        return chosen, mine.link
 
     @asynccontextmanager
     async def in_use(self, link: Link, platforms: Sequence[Platform], context: str) -> AsyncIterator[None]:

@@ -107,15 +107,42 @@ async def daemon_infos(kube: KubeClient, pods: Sequence[PodInfo]) -> DaemonInfos
     return {pod: answer for pod, answer in found.items() if answer}
 
 
-async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> dict[str, int]:
-    """How many builds each pod's daemon runs, by pod name; a pod that does not answer within some seconds is left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A pod, how many builds its daemon runs, and the connection by which it said so. Closing `opened` closes that."""
+
+    pod: PodInfo
+    builds: int
+    link: Link
+    opened: AsyncExitStack
+
+
+async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> tuple[Loaded, ...]:
+    """Ask each pod's daemon how many builds it runs; a pod that does not answer within some seconds is left out.
+
+    The connections are the caller's to close. Cancelling this closes those that there are.
+    """
     limit = deadlines().load
 
-    async def active(link: Link) -> int:
-        return len(await link.client.history(active_only=True))
+    async def ask(pod: PodInfo, opened: AsyncExitStack) -> Loaded | None:
+        try:
+            async with asyncio.timeout(limit):
+                link = await opened.enter_async_context(_ready_link(kube, pod))
+            async with asyncio.timeout(limit):
+                builds = len(await link.client.history(active_only=True))
+        except (KubectlBuildError, TimeoutError):
+            await opened.aclose()
+            return None
+        return Loaded(pod=pod, builds=builds, link=link, opened=opened)
 
-    replies = await ask_each(_members(pods, kube), active, deadline=limit, doing="listing the builds", connecting=limit)
-    return {reply.member.name: reply.answer for reply in replies if reply.answer is not None}
+    each = [(pod, AsyncExitStack()) for pod in pods]
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(pod, opened)) for pod, opened in each]
+    except BaseException:
+        await asyncio.gather(*(opened.aclose() for _, opened in each))
+        raise
+    return tuple(loaded for task in asked if (loaded := task.result()) is not None)
 
 
 @contextmanager
