@@ -7,7 +7,6 @@ no danger, only slower: the daemon takes from the one before what has equal path
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import platform
@@ -16,6 +15,7 @@ import stat
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +101,7 @@ def _git_config(git: Path) -> Path | None:
     if link is None:
         return None
     directory = git.parent / link.group(1).strip()
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         directory = directory / (directory / "commondir").read_text().strip()
     return directory / "config"
 
@@ -130,11 +130,9 @@ def _timeless_contents(root: str) -> str:
     These are files from before 1990, and any that share one time with more than a tenth of all files.
     """
     try:
-        files = list(_times(root, _ignored(root)))
+        timeless = _timeless(root, _ignored(root))
     except UsageError:  # a pattern that cannot be used, which the walk will tell
-        files = list(_times(root, Filter()))
-    common = {time for time, count in Counter(time for _, time in files).items() if count > 1 and count * 10 > len(files)}
-    timeless = sorted(path for path, time in files if time < _OLD_NS or time in common)
+        timeless = _timeless(root, Filter())
     if not timeless:
         return ""
     digest = hashlib.sha256()
@@ -146,6 +144,16 @@ def _timeless_contents(root: str) -> str:
         except OSError:
             continue  # sending it will say so, unless it is not sent
     return digest.hexdigest()
+
+
+def _timeless(root: str, selected: Filter) -> list[str]:
+    """Return the paths of those files. Few trees have any, so that paths are made only where times say so."""
+    times = Counter(time for _, _, time in _times(root, selected))
+    total = times.total()
+    common = {time for time, count in times.items() if count > 1 and count * 10 > total}
+    if not common and min(times, default=_OLD_NS) >= _OLD_NS:
+        return []
+    return sorted(directory + name for directory, name, time in _times(root, selected) if time < _OLD_NS or time in common)
 
 
 def _ignored(root: str) -> Filter:
@@ -161,22 +169,39 @@ def _ignored(root: str) -> Filter:
         return Filter()  # the daemon will refuse the file
 
 
-def _times(root: str, selected: Filter) -> Iterator[tuple[str, int]]:
-    """Yield path and time, in nanoseconds, of each regular file that is selected."""
+def _times(root: str, selected: Filter) -> Iterator[tuple[str, str, int]]:
+    """Yield directory (with a slash, or empty), name and time, in nanoseconds, of each regular file that is selected."""
+    decide, everything = selected.decide, selected.open
+    send = descend = True
     pending: list[tuple[str, Matched, Matched]] = [("", (), ())]
     while pending:
         directory, include, exclude = pending.pop()
-        try:
-            with os.scandir(os.path.join(root, directory)) as entries:
-                for entry in entries:
-                    path = f"{directory}/{entry.name}" if directory else entry.name
-                    decision = selected.decide(path, include, exclude)
-                    if entry.is_dir(follow_symlinks=False):
-                        if decision.descend:
-                            pending.append((path, decision.include, decision.exclude))
-                    elif decision.send:
-                        status = entry.stat(follow_symlinks=False)
-                        if stat.S_ISREG(status.st_mode):
-                            yield path, status.st_mtime_ns
-        except OSError:
-            continue
+        below_include, below_exclude = include, exclude
+        with suppress(OSError), _listed(root, directory) as entries:
+            for entry in entries:
+                name = entry.name
+                if not everything:
+                    send, descend, below_include, below_exclude = decide(directory + name, include, exclude)
+                if entry.is_dir(follow_symlinks=False):
+                    if descend:
+                        pending.append((f"{directory}{name}/", below_include, below_exclude))
+                elif send:
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield directory, name, status.st_mtime_ns
+
+
+@contextmanager
+def _listed(root: str, directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List a directory; through a descriptor, where there is that, what is in it is found sooner."""
+    path = os.path.join(root, directory)
+    if os.scandir not in os.supports_fd:
+        with os.scandir(path) as entries:
+            yield entries
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
