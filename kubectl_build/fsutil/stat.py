@@ -57,6 +57,16 @@ class Stat(NamedTuple):
         return self.mode & MODE_TYPE == 0
 
 
+FIRST_TIME: Final = -(1 << 63)
+END_OF_TIMES: Final = 1 << 63
+"""Nanoseconds since the epoch that 64 bits hold: from FIRST_TIME (in 1677) to before this (in 2262). File systems go beyond."""
+
+
+def go_time(nanoseconds: int) -> int:
+    """Fit a time into 64 bits as Go's Time.UnixNano does, from which fsutil takes it: what is beyond them wraps around."""
+    return (nanoseconds - FIRST_TIME) % (END_OF_TIMES - FIRST_TIME) + FIRST_TIME
+
+
 @cache
 def go_mode(mode: int) -> int:
     """Turn st_mode, which has 16 bits, into Go's FileMode as fsutil sends it."""

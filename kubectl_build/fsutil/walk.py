@@ -15,7 +15,18 @@ from typing import Final
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil.filter import Filter
 from kubectl_build.fsutil.patterns import Matched
-from kubectl_build.fsutil.stat import MODE_DIR, MODE_SYMLINK, MODE_TYPE, Stat, device_numbers, go_mode, read_xattrs
+from kubectl_build.fsutil.stat import (
+    END_OF_TIMES,
+    FIRST_TIME,
+    MODE_DIR,
+    MODE_SYMLINK,
+    MODE_TYPE,
+    Stat,
+    device_numbers,
+    go_mode,
+    go_time,
+    read_xattrs,
+)
 
 DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
@@ -169,18 +180,21 @@ class _Walk:
             return None
         except OSError as exc:
             raise _unreadable(full, exc.strerror) from exc
+        time = status.st_mtime_ns
+        if not FIRST_TIME <= time < END_OF_TIMES:
+            time = go_time(time)
         if mode & MODE_DIR:
-            return Stat(path, mode, 0, status.st_mtime_ns, "", 0, 0, xattrs)
+            return Stat(path, mode, 0, time, "", 0, 0, xattrs)
         links = status.st_nlink
         if links == 1 and not mode & MODE_TYPE:
-            return Stat(path, mode, status.st_size, status.st_mtime_ns, "", 0, 0, xattrs)
+            return Stat(path, mode, status.st_size, time, "", 0, 0, xattrs)
         if linkname:
             _check_utf8(linkname, full, "target")
         elif links > 1:
             first = self._sent_inodes.setdefault((status.st_dev, status.st_ino), path)
             linkname = first if first != path else ""
         major, minor = device_numbers(status.st_rdev)
-        return Stat(path, mode, status.st_size, status.st_mtime_ns, linkname, major, minor, xattrs)
+        return Stat(path, mode, status.st_size, time, linkname, major, minor, xattrs)
 
 
 def _check_utf8(text: str, full: str, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from kubectl_build.errors import ContextChanged, UsageError, system_words
 from kubectl_build.fsutil import packets
-from kubectl_build.fsutil.stat import Stat
+from kubectl_build.fsutil.stat import Stat, go_time
 from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
 from kubectl_build.session.rpc import INVALID_ARGUMENT, RpcError
 
@@ -169,7 +169,7 @@ class _OpenFile:
 
     def _check(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
-        if (status.st_size, status.st_mtime_ns) != self._announced:
+        if (status.st_size, go_time(status.st_mtime_ns)) != self._announced:
             raise _changed(self._path, "changed")
 
     def close(self) -> None:

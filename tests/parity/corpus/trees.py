@@ -112,7 +112,7 @@ def _modes(site: Site) -> None:
     owned.write_text("x")
     os.chown(owned, 1234, 5678)
     os.mkfifo(site.context / "pipe")
-    for name, seconds in (("old", 1), ("older", -100), ("future", 4_000_000_000)):
+    for name, seconds in (("old", 1), ("older", -100), ("future", 4_000_000_000), ("far", 13_569_465_600)):
         files.write_fixed(site.context / name, b"x")
         os.utime(site.context / name, (seconds, seconds))
 

@@ -92,6 +92,26 @@ async def test_all_files_when_asked_for_arrive_whole(tmp_path: Path) -> None:
     assert Packet.FromString(receiver.call.messages[-1]).type == packets.FIN
 
 
+@pytest.mark.parametrize("seconds", [13_569_465_600, 15_000_000_000], ids=["2400", "2445"])
+async def test_file_of_a_time_beyond_64_bits_arrives_with_the_time_that_go_makes_of_it(tmp_path: Path, seconds: int) -> None:
+    (tmp_path / "f").write_text("far")
+    os.utime(tmp_path / "f", (seconds, seconds))
+    if (tmp_path / "f").stat().st_mtime_ns < 2**63:
+        pytest.skip("this file system has no such times")
+    session, _ = _session(tmp_path)
+
+    async with served(session) as peer:
+        receiver = await _start(peer)
+        await receiver.until("listed")
+        await receiver.request(0)
+        await receiver.until("ended")
+        status = await receiver.finish()
+
+    assert status == (0, "")
+    assert receiver.by_path() == {"f": b"far"}
+    assert receiver.stats[0].modTime == seconds * 10**9 - 2**64
+
+
 async def test_nothing_asked_for_sends_no_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     session, files = _session(tmp_path)
