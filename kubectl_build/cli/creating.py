@@ -74,7 +74,7 @@ def create_builders_objects(creation: Creation, cluster: KubeFlags, *, dry_run: 
             result = await create_builder(
                 kube, name, spec, architectures=pools, active_builds=lambda pod: active_builds(kube, pod), emit=note, over=over
             )
-            print(_created(name, result))
+            print(_created(name, result), flush=True)  # before what stderr says of it, also where both go into one pipe
             _tell_change(recorded, spec)
             if creation.use:
                 remember_builder(name, kube.context_name, kube.namespace, os.environ)
