@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 from tests import signals
@@ -13,3 +15,6 @@ settings.register_profile("long", settings.get_profile("untimed"), max_examples=
 settings.load_profile("untimed")
 
 signals.restore()
+
+# What is said on stdout and on stderr comes in an order for users, who have not set this.
+os.environ.pop("PYTHONUNBUFFERED", None)
