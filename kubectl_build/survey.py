@@ -84,16 +84,24 @@ async def ask_each(
     async def ask(member: Member) -> Reply[T]:
         try:
             async with AsyncExitStack() as stack:
-                with _within(opening, "connecting"):
-                    async with asyncio.timeout(opening):
-                        link = await stack.enter_async_context(member.open())
-                with _within(deadline, doing):
-                    async with asyncio.timeout(deadline):
-                        return Reply(member=member, answer=await question(link))
+                answer = await _answer(member, question, stack, opening=opening, deadline=deadline, doing=doing)
+                return Reply(member=member, answer=answer)
         except KubectlBuildError as error:
             return Reply(member=member, error=error)
 
     return tuple(await asyncio.gather(*map(ask, members)))
+
+
+async def _answer(
+    member: Member, question: Callable[[Link], Awaitable[T]], stack: AsyncExitStack, *, opening: float, deadline: float, doing: str
+) -> T:
+    """Connect, and leave the connection to `stack`; then await `question`."""
+    with _within(opening, "connecting"):
+        async with asyncio.timeout(opening):
+            link = await stack.enter_async_context(member.open())
+    with _within(deadline, doing):
+        async with asyncio.timeout(deadline):
+            return await question(link)
 
 
 async def daemon_infos(kube: KubeClient, pods: Sequence[PodInfo]) -> DaemonInfos:
@@ -124,23 +132,23 @@ async def loads(kube: KubeClient, pods: Sequence[PodInfo]) -> tuple[Loaded, ...]
     """
     limit = deadlines().load
 
-    async def ask(pod: PodInfo, opened: AsyncExitStack) -> Loaded | None:
+    async def active(link: Link) -> tuple[Link, int]:
+        return link, len(await link.client.history(active_only=True))
+
+    async def ask(pod: PodInfo, member: Member, opened: AsyncExitStack) -> Loaded | None:
         try:
-            async with asyncio.timeout(limit):
-                link = await opened.enter_async_context(_ready_link(kube, pod))
-            async with asyncio.timeout(limit):
-                builds = len(await link.client.history(active_only=True))
-        except (KubectlBuildError, TimeoutError):
+            link, builds = await _answer(member, active, opened, opening=limit, deadline=limit, doing="listing the builds")
+        except KubectlBuildError:
             await opened.aclose()
             return None
         return Loaded(pod=pod, builds=builds, link=link, opened=opened)
 
-    each = [(pod, AsyncExitStack()) for pod in pods]
+    each = [(pod, member, AsyncExitStack()) for pod, member in zip(pods, _members(pods, kube), strict=True)]
     try:
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(ask(pod, opened)) for pod, opened in each]
+            asked = [group.create_task(ask(*one)) for one in each]
     except BaseException:
-        await asyncio.gather(*(opened.aclose() for _, opened in each))
+        await asyncio.gather(*(opened.aclose() for _, _, opened in each))
         raise
     return tuple(loaded for task in asked if (loaded := task.result()) is not None)
 
