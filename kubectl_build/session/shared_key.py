@@ -22,6 +22,7 @@ from typing import Final
 from kubectl_build.errors import UsageError
 from kubectl_build.fsutil.filter import Filter
 from kubectl_build.fsutil.patterns import Matched
+from kubectl_build.fsutil.walk import BY_DESCRIPTOR, DIRECTORY
 from kubectl_build.model.inputs import LocalContext, NamedContext
 
 _OLD_NS: Final = 631_152_000 * 10**9  # 1990-01-01: older times come from archives and build tools, not from editing
@@ -195,13 +196,10 @@ def _times(root: str, selected: Filter) -> Iterator[tuple[str, str, int]]:
 def _listed(root: str, directory: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     """List a directory; through a descriptor, where there is that, what is in it is found sooner."""
     path = os.path.join(root, directory)
-    if os.scandir not in os.supports_fd:
-        with os.scandir(path) as entries:
-            yield entries
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, DIRECTORY) if BY_DESCRIPTOR else None
     try:
-        with os.scandir(descriptor) as entries:
+        with os.scandir(path if descriptor is None else descriptor) as entries:
             yield entries
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
