@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ class Terminal:
     """One window, in which a shell waits for commands."""
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self._socket = folder / "tmux"
+        # A socket of its own: a server that was told to end still takes a client for a moment, and drops it.
+        self._socket = Path(tempfile.mkdtemp(prefix="t", dir=folder)) / "s"
         self._variables = dict(variables)
 
     def run(self, *words: str) -> str:
