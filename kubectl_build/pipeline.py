@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -65,16 +65,24 @@ if TYPE_CHECKING:  # what joins the work of several pools is loaded where there 
 
 T = TypeVar("T")
 
+SharedKey = Callable[[], Awaitable[str]]
+
 
 async def build(
-    request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str], observe: Observer | None = None
+    request: BuildRequest,
+    kube: KubeClient | None,
+    *,
+    emit: Sink,
+    environ: Mapping[str, str],
+    observe: Observer | None = None,
+    shared_key: SharedKey | None = None,
 ) -> BuildResult:
     """Build `request` in the cluster of `kube`, or on the daemon whose address its builder is; `observe` is told what a report needs.
 
-    `kube` may be None for an address that is not in a cluster. Raises any KubectlBuildError; cancelling stops the builds in the builders
-    first.
+    `kube` may be None for an address that is not in a cluster. `shared_key` gives the key of the request's tree, if whoever calls has begun
+    to look for it. Raises any KubectlBuildError; cancelling stops the builds in the builders first.
     """
-    async with _prepared(request, kube, emit, environ) as prepared:
+    async with _prepared(request, kube, emit, environ, shared_key=shared_key) as prepared:
         work = replace(prepared, observe=observe)
         if is_single(work.platforms, work.pools.candidates, request.emulation):
             with suppress(_Elsewhere):
@@ -86,11 +94,13 @@ class _Elsewhere(Exception):
     """The steps of a build that one pool was to plan and build run natively on another: stages may name their platform."""
 
 
-async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> CallResult:
+async def call(
+    request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str], shared_key: SharedKey | None = None
+) -> CallResult:
     """Ask the frontend what `request.call` asks, instead of building; the pool that would plan is started for it if need be."""
     assert request.call is not None, "a call says what is asked"
     question = request.call
-    async with _prepared(request, kube, emit, environ) as work:
+    async with _prepared(request, kube, emit, environ, shared_key=shared_key) as work:
 
         async def ask(link: Link) -> CallResult:
             session = await work.services.session()
@@ -101,9 +111,11 @@ async def call(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, en
         return await work.retries.on_link(work.home, ask)
 
 
-async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str]) -> Plan:
+async def plan_only(
+    request: BuildRequest, kube: KubeClient | None, *, emit: Sink, environ: Mapping[str, str], shared_key: SharedKey | None = None
+) -> Plan:
     """Return the plan of `request` without building. Creates nothing: where no pool runs, nodes alone decide."""
-    async with _prepared(request, kube, emit, environ, start=False) as work:
+    async with _prepared(request, kube, emit, environ, start=False, shared_key=shared_key) as work:
         if not work.pools.runs(work.home):
             return provisional_plan(work.platforms, work.pools.candidates, request.emulation)
         return await work.retries.on_link(work.home, work.plan)
@@ -111,24 +123,29 @@ async def plan_only(request: BuildRequest, kube: KubeClient | None, *, emit: Sin
 
 @asynccontextmanager
 async def _prepared(
-    request: BuildRequest, kube: KubeClient | None, emit: Sink, environ: Mapping[str, str], *, start: bool = True
+    request: BuildRequest,
+    kube: KubeClient | None,
+    emit: Sink,
+    environ: Mapping[str, str],
+    *,
+    start: bool = True,
+    shared_key: SharedKey | None = None,
 ) -> AsyncIterator[_Work]:
     """Find the logins (a named secret that is missing ends it here), the builder and the nodes, at once.
 
     A Dockerfile at a URL is fetched, unless a pool would have to be started for it and `start` is False.
     """
     emit = told_once(emit)
-    tree = _tree(request)
     address = parse_address(request.builder)
     secret = None if address else request.builder
     async with AsyncExitStack() as stack:
-        key = _timed("context key", asyncio.to_thread(session_shared_key, tree, environ), emit)
-        shared_key = await stack.enter_async_context(beside(key))  # a session is the first to need it
+        work = _timed("context key", shared_key() if shared_key else _shared_key(request.tree, environ), emit)
+        keyed = await stack.enter_async_context(beside(work))  # a session is the first to need it
         async with asyncio.TaskGroup() as group:
             logins = group.create_task(
                 held(_timed("credentials", load_keychain(kube, request.registry_secrets, secret, environ=environ, emit=emit), emit))
             )
-            found = group.create_task(held(_timed("builder", _find_pools(address, request, kube, _key(request, tree), emit), emit)))
+            found = group.create_task(held(_timed("builder", _find_pools(address, request, kube, _key(request), emit), emit)))
             named_keys = group.create_task(held(asyncio.to_thread(named_shared_keys, request.named_contexts, environ)))
         # In this order: of several things that are wrong, what the user named counts before what the builder needs.
         keychain, pools = logins.result()(), found.result()()
@@ -143,7 +160,7 @@ async def _prepared(
             request = await stack.enter_async_context(_with_fetched_dockerfile(request, pools, home, emit))
         tokens = _token_fetcher(request, pools) if request.auth_via is AuthVia.CLIENT else None
         services = await stack.enter_async_context(
-            open_services(request, keychain=keychain, shared_key=shared_key, named_keys=named_keys.result()(), tokens=tokens)
+            open_services(request, keychain=keychain, shared_key=keyed, named_keys=named_keys.result()(), tokens=tokens)
         )
         yield _Work(request=request, emit=emit, keychain=keychain, pools=pools, platforms=platforms, home=home, services=services)
 
@@ -187,25 +204,22 @@ async def _find_pools(address: DaemonAddress | None, request: BuildRequest, kube
     return await find_cluster_pools(request.builder, kube, platforms=request.platforms, context_key=key, emit=emit)
 
 
-def _tree(request: BuildRequest) -> Path:
-    """The directory whose identity is the build's: the context's, else the Dockerfile's."""
-    if isinstance(request.context, LocalContext):
-        return request.context.path
-    return request.dockerfile.directory or Path()
+async def _shared_key(tree: Path | None, environ: Mapping[str, str]) -> str:
+    return await asyncio.to_thread(session_shared_key, tree, environ) if tree else ""
 
 
-def _key(request: BuildRequest, tree: Path) -> str:
+def _key(request: BuildRequest) -> str:
     """By what a pod is chosen: the same on every machine for the same context."""
     if request.context_key:
         return request.context_key
-    return request.context.url if isinstance(request.context, RemoteContext) else context_key(tree)
+    return request.context.url if isinstance(request.context, RemoteContext) else context_key(request.tree or Path())
 
 
 def _context_name(request: BuildRequest) -> str:
     """What others may read of the context: a directory's or a URL's last name, which holds no login."""
     if isinstance(request.context, RemoteContext):
         return PurePosixPath(urlsplit(request.context.url).path).name
-    return _tree(request).resolve().name if isinstance(request.context, LocalContext) else ""
+    return request.context.path.resolve().name if isinstance(request.context, LocalContext) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

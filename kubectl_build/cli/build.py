@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kubectl_build.cli.ahead import key_ahead
 from kubectl_build.cli.environment import builder_name, docker_proxies, named_builder, source_policy
 from kubectl_build.cli.files import check_result_file, forget_result
 from kubectl_build.cli.flags import BuildFlags, GroupedCommand, PlanFormat, ProgressMode, ignored_flags, with_build_flags
@@ -94,26 +95,29 @@ def build(
 
 
 def _run(request: BuildRequest, kube_flags: KubeFlags, flags: BuildFlags, *, mode: ProgressMode, quiet: bool, timeout: float | None) -> int:
-    from kubectl_build.cli.run import run_build, run_call, run_plan
-    from kubectl_build.cli.verbosity import DETAILS
-
     unnamed = not named_builder(flags.builder, os.environ)
-    if flags.plan is not None:
-        return run_plan(request, kube_flags, as_json=flags.plan is PlanFormat.JSON, unnamed=unnamed, timeout=timeout)
-    if request.call is not None:
-        return run_call(request, kube_flags, mode=_DISPLAYS[mode], unnamed=unnamed, timeout=timeout)
-    return run_build(
-        request,
-        kube_flags,
-        mode=_DISPLAYS[mode],
-        verbosity=max(flags.verbose, DETAILS if flags.debug else 0),
-        quiet=quiet,
-        iidfile=flags.iidfile,
-        metadata_file=flags.metadata_file,
-        report=flags.report,
-        unnamed=unnamed,
-        timeout=timeout,
-    )
+    with key_ahead(request.tree, os.environ) as shared_key:
+        from kubectl_build.cli.run import run_build, run_call, run_plan
+        from kubectl_build.cli.verbosity import DETAILS
+
+        if flags.plan is not None:
+            as_json = flags.plan is PlanFormat.JSON
+            return run_plan(request, kube_flags, as_json=as_json, unnamed=unnamed, timeout=timeout, shared_key=shared_key)
+        if request.call is not None:
+            return run_call(request, kube_flags, mode=_DISPLAYS[mode], unnamed=unnamed, timeout=timeout, shared_key=shared_key)
+        return run_build(
+            request,
+            kube_flags,
+            mode=_DISPLAYS[mode],
+            verbosity=max(flags.verbose, DETAILS if flags.debug else 0),
+            quiet=quiet,
+            iidfile=flags.iidfile,
+            metadata_file=flags.metadata_file,
+            report=flags.report,
+            unnamed=unnamed,
+            timeout=timeout,
+            shared_key=shared_key,
+        )
 
 
 def display_mode(flags: BuildFlags, environ: Mapping[str, str]) -> tuple[ProgressMode, bool]:

@@ -34,6 +34,7 @@ from kubectl_build.progress.warnings import Warnings
 
 if TYPE_CHECKING:
     from kubectl_build.cli.report_file import Recording
+    from kubectl_build.pipeline import SharedKey
 
 
 def run_build(
@@ -48,10 +49,12 @@ def run_build(
     report: Path | None = None,
     unnamed: bool,
     timeout: float | None,
+    shared_key: SharedKey | None,
 ) -> int:
     """Build and tell, at a level of cli.verbosity. Returns the exit code; raises KubectlBuildError for the caller to show.
 
-    `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used; `timeout` is in seconds.
+    `unnamed` says, here and below, that nobody has named a builder, so that the preferred one is used; `timeout` is in seconds;
+    `shared_key` is what cli.ahead gives.
     """
     from kubectl_build.pipeline import build
 
@@ -78,9 +81,8 @@ def run_build(
             sink = record.before(emit) if record else emit
             chosen = await with_preference(request, kube, emit=sink, environ=os.environ) if unnamed else request
             observe = record.observe if record else None
-            result = await build(
-                chosen, kube, emit=activity.before(with_phases(phases, verbosity, sink)), environ=os.environ, observe=observe
-            )
+            told = activity.before(with_phases(phases, verbosity, sink))
+            result = await build(chosen, kube, emit=told, environ=os.environ, observe=observe, shared_key=shared_key)
             if record:
                 record.result = result
         if iidfile is not None:
@@ -103,7 +105,9 @@ def _recorded(report: Path | None, request: BuildRequest) -> AbstractAsyncContex
     return recorded(report, request)
 
 
-def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool, timeout: float | None) -> int:
+def run_call(
+    request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: bool, timeout: float | None, shared_key: SharedKey | None
+) -> int:
     """Ask the frontend instead of building; its answer goes to stdout. Returns the exit code that it asks for."""
     from kubectl_build.cli.call import show_call
     from kubectl_build.pipeline import call
@@ -115,13 +119,15 @@ def run_call(request: BuildRequest, cluster: KubeFlags, *, mode: Mode, unnamed: 
         activity, opened = Activity(), open_display(mode, sys.stderr, environ=os.environ)
         async with opened as display, limited(timeout, activity.words), connected_for(request, cluster) as kube:
             chosen = await with_preference(request, kube, emit=display.update, environ=os.environ) if unnamed else request
-            result = await call(chosen, kube, emit=activity.before(display.update), environ=os.environ)
+            result = await call(chosen, kube, emit=activity.before(display.update), environ=os.environ, shared_key=shared_key)
         return show_call(result, question, out=sys.stdout, dockerfile=request.dockerfile.shown)
 
     return run_async(work)
 
 
-def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool, timeout: float | None) -> int:
+def run_plan(
+    request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unnamed: bool, timeout: float | None, shared_key: SharedKey | None
+) -> int:
     """Print the plan on stdout and stop. Notes go to stderr."""
     from kubectl_build.pipeline import plan_only
 
@@ -129,7 +135,7 @@ def run_plan(request: BuildRequest, cluster: KubeFlags, *, as_json: bool, unname
         activity = Activity()
         async with limited(timeout, activity.words), connected_for(request, cluster) as kube:
             chosen = await with_preference(request, kube, emit=note, environ=os.environ) if unnamed else request
-            plan = await plan_only(chosen, kube, emit=activity.before(note), environ=os.environ)
+            plan = await plan_only(chosen, kube, emit=activity.before(note), environ=os.environ, shared_key=shared_key)
         print(json.dumps(_plan_document(plan), indent=2) if as_json else plan.table())
         if not plan.certain and not as_json:
             print("no builder runs yet: this is what the nodes alone decide; the Dockerfile's steps may change it", file=sys.stderr)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
+from pathlib import Path
 
 from kubectl_build.model.gobool import parse_bool
-from kubectl_build.model.inputs import Context, Dockerfile, NamedContext, Secret, SshAgent
+from kubectl_build.model.inputs import Context, Dockerfile, LocalContext, NamedContext, Secret, SshAgent
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import Reference, parse_reference
 from kubectl_build.values import dataclass
@@ -178,6 +179,11 @@ class BuildRequest:
     compress_context: CompressContext = CompressContext.AUTO
     registry_secrets: tuple[str, ...] = ()
     retries: int = DEFAULT_RETRIES
+
+    @property
+    def tree(self) -> Path | None:
+        """The directory whose identity is the build's: the context's, else the Dockerfile's; None where neither is on this machine."""
+        return self.context.path if isinstance(self.context, LocalContext) else self.dockerfile.directory
 
     @property
     def exported(self) -> tuple[Output, ...]:

@@ -11,7 +11,6 @@ import hashlib
 import os
 import platform
 import re
-import stat
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -149,12 +148,19 @@ def _timeless_contents(root: str) -> str:
 
 def _timeless(root: str, selected: Filter) -> list[str]:
     """Return the paths of those files. Few trees have any, so that paths are made only where times say so."""
-    times = Counter(time for _, _, time in _times(root, selected))
+    times: Counter[int] = Counter()
+    for _, statuses in _files(root, selected):
+        times.update([status.st_mtime_ns for _, status in statuses])
     total = times.total()
     common = {time for time, count in times.items() if count > 1 and count * 10 > total}
     if not common and min(times, default=_OLD_NS) >= _OLD_NS:
         return []
-    return sorted(directory + name for directory, name, time in _times(root, selected) if time < _OLD_NS or time in common)
+    return sorted(
+        directory + name
+        for directory, statuses in _files(root, selected)
+        for name, status in statuses
+        if status.st_mtime_ns < _OLD_NS or status.st_mtime_ns in common
+    )
 
 
 def _ignored(root: str) -> Filter:
@@ -170,14 +176,15 @@ def _ignored(root: str) -> Filter:
         return Filter()  # the daemon will refuse the file
 
 
-def _times(root: str, selected: Filter) -> Iterator[tuple[str, str, int]]:
-    """Yield directory (with a slash, or empty), name and time, in nanoseconds, of each regular file that is selected."""
+def _files(root: str, selected: Filter) -> Iterator[tuple[str, list[tuple[str, os.stat_result]]]]:
+    """Yield each directory (with a slash, or empty), with the regular files in it that are selected."""
     decide, everything = selected.decide, selected.open
     send = descend = True
     pending: list[tuple[str, Matched, Matched]] = [("", (), ())]
     while pending:
         directory, include, exclude = pending.pop()
         below_include, below_exclude = include, exclude
+        found: list[tuple[str, os.stat_result]] = []
         with suppress(OSError), _listed(root, directory) as entries:
             for entry in entries:
                 name = entry.name
@@ -186,10 +193,9 @@ def _times(root: str, selected: Filter) -> Iterator[tuple[str, str, int]]:
                 if entry.is_dir(follow_symlinks=False):
                     if descend:
                         pending.append((f"{directory}{name}/", below_include, below_exclude))
-                elif send:
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        yield directory, name, status.st_mtime_ns
+                elif send and entry.is_file(follow_symlinks=False):
+                    found.append((name, entry.stat(follow_symlinks=False)))
+        yield directory, found
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def test_request_without_flags_is_empty(start: Start, context: Path) -> None:
         "report": None,
         "unnamed": True,
         "timeout": None,
+        "shared_key": None,
     }
 
 
