@@ -160,7 +160,11 @@ def checked(command: Sequence[str], variables: Mapping[str, str], stdin: str | N
 
 
 def settle() -> None:
-    """Let the disk take what was written, so that it does not in the next run."""
+    """Let the disk take what was written, so that it does not in the next run.
+
+    Rows remove what they made at their end, and not between runs: for a minute and more ext4 looks one by one at the numbers of files that
+    have just gone (`recently_deleted`, fs/ext4/ialloc.c) when others are made. With 40,000 gone a build of 40,000 took 25 s and not 11 s.
+    """
     os.sync()
 
 

@@ -28,19 +28,22 @@ def fresh(name: str, make: Callable[[Path], Path], sent: float) -> Callable[[Rig
     @contextmanager
     def opened(rig: Rig) -> Iterator[Measure]:
         rig.builder(ONE)
+        made: list[Path] = []
 
         def measure(side: Side, number: int) -> Timed:
             tree = make(rig.fresh(name, side, number))
+            made.append(tree)  # they stay until the end: see rig.settle
             # A project has names of its own: buildx knows a context by its directory's name, we by the names in it.
             (tree / f"{tree.name}.txt").touch()
             settle()
             done = rig.build(side, ONE, tree)
-            shutil.rmtree(tree)
             return done.must(done.sent() >= sent, f"{done.sent():.0f} bytes of context were sent, not {sent:.0f}")
 
         try:
             yield measure
         finally:
+            for tree in made:
+                shutil.rmtree(tree)
             rig.prune()
 
     return opened

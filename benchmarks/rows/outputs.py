@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks import trees
 from benchmarks.rig import ONE, Rig, settle
@@ -30,16 +31,21 @@ _LARGE = f"FROM busybox AS made\nRUN head -c {512 * MIB} /dev/urandom > /data\nF
 def local(rig: Rig) -> Iterator[Measure]:
     """Many files into a new directory; the warm-up makes them."""
     tree = trees.small(rig.directory / "many", {"Dockerfile": _MANY})
+    made: list[Path] = []
 
     def measure(side: Side, number: int) -> Timed:
         target = rig.fresh("local", side, number)
         done = rig.build(side, ONE, f"--output=type=local,dest={target}", tree)
+        made.append(target)  # they stay until the end: see rig.settle
         count = sum(len(files) for _, _, files in os.walk(target))
-        shutil.rmtree(target)
         settle()
         return done.must(count == _FILES, f"{count} files came")
 
-    yield measure
+    try:
+        yield measure
+    finally:
+        for target in made:
+            shutil.rmtree(target)
 
 
 @contextmanager
