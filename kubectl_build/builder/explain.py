@@ -225,7 +225,9 @@ def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnos
     reason = newest.get("reason", "") if newest else ""
     message = _one_line(newest.get("message", "")) if newest else ""
     if reason in ("FailedMount", "FailedAttachVolume"):
-        return Diagnosis(text=f"a volume of pod {name} cannot be mounted: {message}", reason=reason, hint=_describe(pod), patience=_LONG)
+        # A claim that was made anew under its name is bound in a moment, but the kubelet looks again only after its pause.
+        patience = None if message.endswith("PVC is not bound") else _LONG
+        return Diagnosis(text=f"a volume of pod {name} cannot be mounted: {message}", reason=reason, hint=_describe(pod), patience=patience)
     if reason == "FailedCreatePodSandBox":
         # A network that is not up yet heals; a runtime that cannot give the pod its user namespace does not.
         blamed = level_of(pod) != PRIVILEGED and blames_level(message)

@@ -164,6 +164,12 @@ def test_container_that_cannot_be_made_is_told() -> None:
     [
         ("Pulling", 'Pulling image "img"', 'node node-1 is pulling the image of pod b-amd64-0: "img"', None),
         ("FailedMount", "MountVolume.SetUp failed", "a volume of pod b-amd64-0 cannot be mounted: MountVolume.SetUp failed", 10),
+        (
+            "FailedMount",
+            "error processing PVC n/state-b-amd64-0: PVC is not bound",
+            "a volume of pod b-amd64-0 cannot be mounted: error processing PVC n/state-b-amd64-0: PVC is not bound",
+            None,
+        ),
         ("FailedCreatePodSandBox", "no network", "node node-1 cannot set up pod b-amd64-0: no network", None),
         ("Scheduled", "Successfully assigned", "node node-1 is preparing pod b-amd64-0", None),
     ],
