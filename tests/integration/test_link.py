@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -214,12 +215,16 @@ async def test_build_whose_client_was_stopped_for_a_minute_is_begun_again_when_i
     """As on a laptop that was closed: by then the daemon has given the client up."""
     command = await start(buildkitd, slow, tmp_path)
     await slow.asked()
+    began = time.monotonic()
     command.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(60)
     command.process.send_signal(signal.SIGCONT)
     await slow.asked(_SOON)
+    longest = round(time.monotonic() - began + 1)  # what is told begins with the last look at the clock, up to a second before
     slow.ready.set()
 
     assert await command.ended() == 0
 
-    assert any("stopped for 60 s, and the builder has given it up; trying again (2 of 3)" in line for line in command.stderr)
+    told = re.search(r"stopped for (\d+) s, and the builder has given it up; trying again \(2 of 3\)", "\n".join(command.stderr))
+    assert told, command.stderr
+    assert 60 <= int(told[1]) <= longest, command.stderr
