@@ -16,7 +16,7 @@ import pytest
 from kubectl_build.builder.find import find_builder
 from kubectl_build.cluster.resources import NODES
 from kubectl_build.errors import ConnectionLost
-from kubectl_build.model.events import Note, StatusUpdate, told_once
+from kubectl_build.model.events import Note, Phase, StatusUpdate, told_once
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import Emulation, Output, OutputType
 from kubectl_build.pipeline import build
@@ -142,7 +142,9 @@ async def test_pool_that_stays_away_ends_the_build_of_all_pools(mixed: Bench, mo
 
     with pytest.raises(ConnectionLost, match="the builder could not be reached again"):
         await build(mixed.request(RUN, platforms=(AMD64, ARM64)), mixed.kube, emit=mixed.events.append, environ={})
-    assert dials >= 1 + 2  # grpcio connects once more where it is not told soon that its channel is closed
+    tries = [event.pool for event in mixed.events if isinstance(event, Phase) and event.name == "connect"]
+    assert tries == ["amd64", "arm64", "arm64"]
+    assert dials >= len(tries)  # not all are of our making: under load a fourth was seen
     assert mixed.notes().count("trying again") == 1
     assert mixed.notes().count("PLATFORM") == 1
 
