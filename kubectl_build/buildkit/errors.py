@@ -40,6 +40,10 @@ _PASSING_TEXT = re.compile(
     r"connection (reset|refused)|broken pipe|\bEOF\b|timeout\b|timed out|deadline exceeded|closed network connection|GOAWAY|"
     r"server misbehaving"
 )
+_UNSETTLED_TEXT = re.compile(r"\bblob unknown\b")
+"""A manifest refused for a blob that has just been pushed. distribution before 3.1 with files, and registries on Azure, say so for a moment
+when somebody pushes the same blob to the same repository, as the pools of a build do with layers they have in common
+(distribution/distribution#2077)."""
 _REFUSAL_TEXT = re.compile(r"denied|unauthori[sz]ed|forbidden|insufficient_scope|no basic auth credentials|x509|not found", re.IGNORECASE)
 
 
@@ -179,7 +183,13 @@ def _registry_error(message: str) -> RegistryError:
     elif "connection refused" in message or "no such host" in message or "i/o timeout" in message:
         hint = "the builder's pod must reach the registry: check its name and port"
     passing = code is None and _PASSING_TEXT.search(message) is not None and _REFUSAL_TEXT.search(message) is None
-    return RegistryError(_sentence(message), status=code, hint=hint, transient=passing)
+    unsettled = _UNSETTLED_TEXT.search(message) is not None
+    return RegistryError(_joined(_sentence(message)), status=code, hint=hint, transient=passing or unsettled)
+
+
+def _joined(message: str) -> str:
+    """Several errors of a registry in one line; containerd writes one a line (remotes/docker/errcode.go)."""
+    return "; ".join(line.strip() for line in message.replace(" errors:\n", " ").splitlines() if line.strip())
 
 
 def _unsupported_request(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -27,6 +28,9 @@ __all__ = ["RegistryClient", "RegistryTrust", "RetryPolicy", "open_registry"]
 
 _NO_LIST = frozenset({400, 403, 404, 405})
 """How registries say that they have no list of referrers, or none under the fallback tag."""
+
+_UNSETTLED = frozenset({"MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID"})
+"""What some registries say for a moment of a manifest's parts that somebody else pushes too: see `_UNSETTLED_TEXT` of buildkit.errors."""
 
 _ACCEPT = ", ".join((MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_DOCKER_MANIFEST))
 
@@ -66,11 +70,14 @@ class RegistryClient:
         return Descriptor(media_type=media_type, digest=digest, size=len(data))
 
     async def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> str:
-        """Write a manifest or index to a tag or digest and return its digest. What it refers to must be in the repository already."""
+        """Write a manifest or index to a tag or digest and return its digest. What it refers to must be in the repository already.
+
+        A registry that does not know of all that yet is asked again, as often as the retry policy says.
+        """
         scope = Scope(repository=repository, actions="pull,push")
         path = f"/v2/{repository}/manifests/{reference}"
         request = Request(method="PUT", path=path, scope=scope, headers={"Content-Type": media_type}, body=data)
-        response = await self._exchange.send(request)
+        response = await self._settled(request)
         digest = sha256_digest(data)
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored.startswith("sha256:") and stored != digest:
@@ -95,6 +102,17 @@ class RegistryClient:
             return [entry for entry in manifests if not artifact_types or entry.get("artifactType") in artifact_types]
         except (ValueError, AttributeError) as exc:
             raise RegistryError(f'registry "{self.host}" answered a malformed list of what refers to {digest}') from exc
+
+    async def _settled(self, request: Request) -> Response:
+        policy = self._exchange.retry
+        for attempt in range(1, policy.attempts):
+            try:
+                return await self._exchange.send(request)
+            except RegistryError as exc:
+                if exc.code not in _UNSETTLED:
+                    raise
+            await asyncio.sleep(policy.pause(attempt))
+        return await self._exchange.send(request)
 
     async def _ask(self, method: str, repository: str, reference: str, *, absent: frozenset[int] = frozenset()) -> Response:
         path = f"/v2/{repository}/manifests/{reference}"

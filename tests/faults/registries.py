@@ -96,6 +96,12 @@ FAULTS = (
     _row("404", Rule(status=404, methods=_WRITES), words=("error:", "404")),
     _row("429 with Retry-After, twice", Rule(status=429, headers=(("Retry-After", "1"),), times=2), code=0),
     Fault(name="registry: 429 with Retry-After for the index", group="registry", strikes=Strikes.PUSH, scenario=_index_refused),
+    _row(
+        "layer of another push not seen, once",
+        Rule(status=400, codes=("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"), methods=("PUT",), part="/manifests/", times=1),
+        code=0,
+        words=("blob unknown to registry; trying again (2 of 3)",),
+    ),
     _row("429 always", Rule(status=429, headers=(("Retry-After", "1"),)), words=("error:", "429")),
     _row("500 once", Rule(status=500, methods=_WRITES, times=1), code=0),
     _row("500 always", Rule(status=500), words=("error:", "500")),

@@ -20,10 +20,12 @@ _HOP = {"connection", "transfer-encoding", "content-length"}
 class Rule:
     """What is done to requests: `status` is answered, or the answer waits `delay` seconds, or the connection is cut within the body.
 
-    `methods` says which requests; `times` how many of them, 0 for all; `part` is a piece of their path.
+    `codes` are the errors of an answer. `methods` says which requests; `times` how many of them, 0 for all; `part` is a piece of
+    their path.
     """
 
     status: int = 0
+    codes: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0
     cut: bool = False
@@ -89,7 +91,7 @@ def _handler(registry: FaultyRegistry, upstream: str, stopping: threading.Event)
                 return
             body = self._body()
             if rule is not None and rule.status:
-                self._answer(rule.status, list(rule.headers), _refusal(rule.status))
+                self._answer(rule.status, list(rule.headers), _refusal(rule))
                 return
             if rule is not None:
                 stopping.wait(rule.delay)
@@ -135,9 +137,14 @@ def _handler(registry: FaultyRegistry, upstream: str, stopping: threading.Event)
     return Handler
 
 
-def _refusal(status: int) -> bytes:
-    code = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
-    return json.dumps({"errors": [{"code": code, "message": f"made up for a test: {status}"}]}).encode()
+_MESSAGES = {"DIGEST_INVALID": "provided digest did not match uploaded content", "MANIFEST_BLOB_UNKNOWN": "blob unknown to registry"}
+"""As distribution says them: what containerd makes of an error has the message only."""
+
+
+def _refusal(rule: Rule) -> bytes:
+    code = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}.get(rule.status, "UNKNOWN")
+    said = [{"code": code, "message": _MESSAGES.get(code, f"made up for a test: {rule.status}")} for code in rule.codes or (code,)]
+    return json.dumps({"errors": said}).encode()
 
 
 class _Server(ThreadingHTTPServer):

@@ -153,6 +153,21 @@ def test_push_that_the_registry_refuses_is_final(text: str) -> None:
     assert not error.transient
 
 
+def test_manifest_refused_for_a_blob_that_another_pool_pushes_too_may_be_tried_again_and_is_told_in_one_line() -> None:
+    blob = "sha256:" + "a" * 64
+    text = (
+        "failed to push reg.example/a: errors:\nunknown: provided digest did not match uploaded content\n"
+        f"unknown: blob unknown to registry - {blob}\n\n"
+    )
+    error = solve_error(failure(text), log_of("exporting to image", b""))
+
+    assert isinstance(error, RegistryError)
+    assert error.transient
+    assert error.message == (
+        f"failed to push reg.example/a: unknown: provided digest did not match uploaded content; unknown: blob unknown to registry - {blob}"
+    )
+
+
 def test_step_whose_own_output_talks_of_a_push_stays_a_build_failure() -> None:
     message = 'process "/bin/sh -c failed to push" did not complete successfully: exit code: 1'
 

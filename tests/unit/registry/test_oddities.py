@@ -361,3 +361,30 @@ async def test_refusals_never_show_the_login() -> None:
             shown = f"{caught.value!r} {caught.value.hint}"
             assert "hunter2" not in shown
             assert secret not in shown
+
+
+@pytest.mark.parametrize("code", ["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"])
+async def test_distribution_that_does_not_see_for_a_moment_what_somebody_else_pushes_too_is_asked_again(code: str) -> None:
+    async with serve(FakeRegistry()) as fake:
+        fake.answers.extend([answering(400, code), answering(400, code)])
+        assert await put(fake) == DIGEST
+
+    assert fake.requests == ["PUT /v2/team/app/manifests/1.0"] * 3
+
+
+async def test_registry_that_never_gets_to_know_a_part_of_the_manifest_is_told_after_the_last_try() -> None:
+    async with serve(FakeRegistry()) as fake:
+        fake.answers.extend([answering(400, "MANIFEST_BLOB_UNKNOWN")] * (AT_ONCE.attempts + 1))
+        with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN: told to"):
+            await put(fake)
+
+    assert len(fake.requests) == AT_ONCE.attempts
+
+
+async def test_registry_that_finds_the_manifest_itself_invalid_is_asked_once() -> None:
+    async with serve(FakeRegistry()) as fake:
+        fake.answers.extend([answering(400, "MANIFEST_INVALID")] * 2)
+        with pytest.raises(RegistryError, match="MANIFEST_INVALID"):
+            await put(fake)
+
+    assert len(fake.requests) == 1
