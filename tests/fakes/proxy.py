@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.fakes.serving import serving
+
 
 class FakeProxy:
     """`asked` has the targets; connections lead to `port` on loopback; `answer` other than 200 refuses."""
@@ -39,9 +41,8 @@ class FakeProxy:
 async def open_fake_proxy(port: int) -> AsyncIterator[FakeProxy]:
     """Serve on a loopback port."""
     proxy = FakeProxy(port)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    async with server:
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(proxy.serve) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
 
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.fakes.serving import serving
+
 
 class SlowFile:
     """The answer to each GET waits for `ready`."""
@@ -35,7 +37,6 @@ class SlowFile:
                     writer.write(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
                     continue
                 await self._answer(reader, writer)
-        writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._asked.release()
@@ -60,11 +61,6 @@ class SlowFile:
 async def open_slow_file() -> AsyncIterator[SlowFile]:
     """Serve on a loopback port."""
     file = SlowFile()
-    server = await asyncio.start_server(file.serve, "127.0.0.1", 0)
-    file.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/file"
-    try:
+    async with serving(file.serve) as port:
+        file.url = f"http://127.0.0.1:{port}/file"
         yield file
-    finally:
-        file.ready.set()
-        server.close()
-        await server.wait_closed()

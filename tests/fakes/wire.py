@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from tests.fakes.serving import serving
+
 
 class Wire:
     """Connections to `path` lead to `target`. A frozen wire takes connections and bytes, and neither moves nor ends them."""
@@ -57,13 +59,8 @@ class Wire:
 async def open_wire(path: Path, target: Path) -> AsyncIterator[Wire]:
     """Listen at `path`."""
     wire = Wire(path, target)
-    server = await asyncio.start_unix_server(wire.serve, str(path))
-    try:
+    async with serving(wire.serve, path):
         yield wire
-    finally:
-        wire.cut()
-        server.close()
-        await server.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moves: asyncio.Event) -> None:

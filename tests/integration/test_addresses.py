@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from kubectl_build.buildkit import Output, OutputType, open_daemon
 from kubectl_build.errors import DialError, UsageError
 from tests.fakes.certificates import Certificates, make_certificates
+from tests.fakes.serving import serving
 from tests.integration.buildkitd import running_buildkitd
 
 pytestmark = pytest.mark.integration
@@ -81,21 +81,6 @@ async def refusal(address: str) -> DialError:
     return caught.value
 
 
-@asynccontextmanager
-async def serving(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
-    """A TCP server for the time of the body; its port."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await answer(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
 async def test_unix_address_builds(buildkitd: Path, context: Path) -> None:
     await build(f"unix://{buildkitd}", context)
 
@@ -110,7 +95,10 @@ async def test_tcp_address_builds(buildkitd: Path, context: Path) -> None:
                 await sink.drain()
             sink.close()
 
-        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+        finally:
+            far_writer.close()
 
     async with serving(relay) as port:
         await build(f"tcp://localhost:{port}", context)

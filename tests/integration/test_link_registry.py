@@ -15,6 +15,7 @@ from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.pipeline import build
 from tests.cluster.registries import Registry
+from tests.fakes.serving import serving
 from tests.integration.test_pipeline import AMD64, ARM64, Bench, bench
 from tests.integration.test_pipeline_pools import RUN, image, mixed, registry
 
@@ -72,12 +73,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @pytest.fixture
 async def gate(registry: Registry) -> AsyncIterator[Gate]:
     made = Gate(registry.address)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield made
-    made.shut()
-    server.close()
-    await server.wait_closed()
+    async with serving(made.serve) as port:
+        made.address = f"127.0.0.1:{port}"
+        yield made
 
 
 def digest_of(registry: Registry, repository: str) -> str:

@@ -19,6 +19,7 @@ from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.inputs import Secret, SshAgent
 from tests.cluster import tools
 from tests.cluster.registries import Kind, run_registry
+from tests.fakes.serving import serving
 from tests.integration.buildkitd import running_buildkitd
 from tests.integration.services import probe
 from tests.integration.test_registry import Somebody, free_address
@@ -77,11 +78,10 @@ class _Watcher:
                 self.found += await asyncio.to_thread(_found_in_files, self._words, self._temporary)
                 self.looked += 1
                 writer.write(_NO_KEYS)
-        writer.close()
 
     @asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[Path]:
-        async with await asyncio.start_unix_server(self.answer, socket):
+        async with serving(self.answer, socket):
             yield socket
 
 

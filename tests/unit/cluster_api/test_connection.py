@@ -22,6 +22,7 @@ from tests.fakes.certificates import Certificates
 from tests.fakes.kube_api import open_fake_kube_api
 from tests.fakes.kube_exec import cat
 from tests.fakes.proxy import open_fake_proxy
+from tests.fakes.serving import serving
 
 
 async def _list_pods(client: KubeClient) -> None:
@@ -80,10 +81,8 @@ async def test_client_connection_that_is_never_made_is_told_in_time(monkeypatch:
 async def test_client_connection_closed_before_the_answer_is_unreachable() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    async with server, open_client(Connection(server=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as client:
+    async with serving(hang_up) as port, open_client(Connection(server=f"http://127.0.0.1:{port}")) as client:
         with pytest.raises(ApiUnreachable, match="closed the connection before its answer was complete"):
             await client.list(PODS)
 

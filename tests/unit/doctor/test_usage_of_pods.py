@@ -14,6 +14,7 @@ import pytest
 
 from kubectl_build.proto import control_pb2
 from tests.fakes.daemon import FakeDaemon
+from tests.fakes.serving import serving
 from tests.unit.doctor.conftest import Ward
 
 MakeDaemon = Callable[..., Awaitable[FakeDaemon]]
@@ -142,7 +143,7 @@ async def test_daemon_that_never_answers_costs_no_more_than_the_timeout(ward: Wa
 
     silent = FakeDaemon(ward.folder / "silent.sock")
     ward.daemons["buildkit-arm64-0"] = silent
-    async with await asyncio.start_unix_server(say_nothing, silent.socket):
+    async with serving(say_nothing, silent.socket):
         done = await run("du", "--timeout=1s")
         await left.wait()
     assert done.code == 4

@@ -20,6 +20,7 @@ from kubectl_build.model.events import BuildEvent, Note
 from kubectl_build.registry.authorization import Scope
 from kubectl_build.registry.client import RegistryTrust, RetryPolicy
 from kubectl_build.registry.exchange import _keeps_login
+from tests.fakes.serving import serving
 from tests.unit.registry.conftest import Certificates
 from tests.unit.registry.fake import PASSWORD, USER, Answer, FakeRegistry, answering, basic, refuse, serve
 from tests.unit.registry.test_client import AT_ONCE, DIGEST, INDEX, LOGIN, PLAIN, client, put
@@ -273,10 +274,9 @@ async def test_connection_closed_in_the_tls_handshake_is_tried_again_and_has_a_r
     async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal met
         met += 1
-        writer.close()
 
-    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
-        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(close) as port:
+        host = f"127.0.0.1:{port}"
         with pytest.raises(RegistryError, match=r'^the connection to registry "127.0.0.1:\d+" broke: \w+'):
             await put(FakeRegistry(host=host), trust=RegistryTrust(ca_pem=certificates.ca_pem))
 

@@ -22,6 +22,7 @@ from kubectl_build.session.rpc import INVALID_ARGUMENT, UNKNOWN
 from kubectl_build.session.session import Session
 from kubectl_build.session.ssh import SshForward
 from kubectl_build.session.ssh_agents import check_agents, open_agents
+from tests.fakes.serving import serving
 from tests.unit.session.peer import Call, Peer, served
 from tests.unit.session.ssh_keys import make_key, running_agent, ssh_add
 
@@ -174,10 +175,11 @@ async def test_agent_that_is_gone_is_told_to_the_step(tmp_path: Path) -> None:
 async def test_agent_that_hangs_up_is_a_failure_of_the_request(tmp_path: Path) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(5)
-        writer.close()
 
-    server = await asyncio.start_unix_server(hang_up, tmp_path / "agent")
-    async with server, served(Session(shared_key="", attachables=[SshForward({"default": tmp_path / "agent"})])) as peer:
+    async with (
+        serving(hang_up, tmp_path / "agent"),
+        served(Session(shared_key="", attachables=[SshForward({"default": tmp_path / "agent"})])) as peer,
+    ):
         call = await _connect(peer)
         assert [await _ask(peer, call, _LIST), await _ask(peer, call, _LIST)] == [FAILURE] * 2
         peer.h2.end_stream(call.id)
@@ -282,9 +284,8 @@ async def _silent_agent(path: Path) -> AsyncIterator[tuple[asyncio.Event, asynci
         asked.set()
         assert await reader.read() == b""
         left.set()
-        writer.close()
 
-    async with await asyncio.start_unix_server(wait, path):
+    async with serving(wait, path):
         yield asked, left
 
 

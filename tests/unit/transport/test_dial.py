@@ -18,6 +18,7 @@ from kubectl_build.transport.sockets import SocketStream
 from kubectl_build.transport.tls import TlsStream, tls_dialer
 from tests.fakes.byte_stream import check_byte_stream, receive_exactly
 from tests.fakes.certificates import Certificates, make_certificates
+from tests.fakes.serving import serving
 
 SETTINGS = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"
 
@@ -59,11 +60,9 @@ async def test_tls_dialer_asks_for_http2(certificates: Certificates) -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         chosen.put_nowait(writer.get_extra_info("ssl_object").selected_alpn_protocol())
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    async with server:
-        stream = await tls_dialer("127.0.0.1", server.sockets[0].getsockname()[1], TlsFiles(ca=certificates.ca))()
+    async with serving(accept, tls=context) as port:
+        stream = await tls_dialer("127.0.0.1", port, TlsFiles(ca=certificates.ca))()
 
         assert await chosen.get() == "h2"
         await stream.aclose()
