@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,9 @@ def empty(make_namespace: Callable[[str], Namespace], request: pytest.FixtureReq
 
 
 def test_plugins_are_listed_without_a_warning(namespace: Namespace) -> None:
-    listed = namespace.kubectl("plugin", "list").ok()
+    """Those of this installation: a machine may have another one, which kubectl then calls overshadowed."""
+    places = os.pathsep.join(str(Path(program).parent) for name in ("kubectl-build", "kubectl") if (program := shutil.which(name)))
+    listed = namespace.kubectl.with_env(PATH=places)("plugin", "list").ok()
     assert {Path(line).name for line in listed.stdout.splitlines()} >= {"kubectl-build", "kubectl-buildkit"}
     assert "warning" not in (listed.stdout + listed.stderr).lower()
 

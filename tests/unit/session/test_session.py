@@ -227,7 +227,7 @@ async def test_silence_of_the_daemon_is_a_lost_connection(monkeypatch: pytest.Mo
 
 
 async def test_silence_of_the_daemon_is_told_before_it_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=100ms")
+    monkeypatch.setenv("KUBECTL_BUILD_DEADLINES", "health=2s")
     monkeypatch.setattr(session_module, "_TICK", 0.01)
     ours, _ = pipe_pair()
     told: list[float] = []
@@ -238,7 +238,7 @@ async def test_silence_of_the_daemon_is_told_before_it_is_a_loss(monkeypatch: py
         await session.serve(ours)
 
     (seconds,) = told
-    assert 0.06 <= seconds < 0.1
+    assert 1.2 <= seconds < 2
 
 
 async def test_client_that_was_stopped_for_long_does_not_wait_for_a_daemon_that_has_given_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
