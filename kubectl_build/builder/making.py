@@ -216,7 +216,8 @@ class Making:
                     if made.secret is not None:
                         await delete_same(self.client, SECRETS, made.secret)
         except (KubectlBuildError, TimeoutError) as exc:
-            text = f"what was made for builder {self.name} could not be removed: {exc}; kubectl buildkit rm {self.name}"
+            command = f"kubectl buildkit rm {self.name} -n {self.client.namespace}"
+            text = f"what was made for builder {self.name} could not be removed: {exc}; {command}"
             self.emit(Note(text=text, level="warning"))
 
 
@@ -227,7 +228,8 @@ def _refuse_other_pools(name: str, builder: Builder, missing: Sequence[str]) -> 
             platforms = ",".join(str(platform) for platform in builder.platforms)
             raise UsageError(
                 f'builder "{name}" gets no pool of architecture {architecture}: it was created for the platforms {platforms} only',
-                hint=f"use another builder (--builder), or create it anew: kubectl buildkit create {name} --platform ...",
+                hint=f"use another builder (--builder), or create it anew: "
+                f"kubectl buildkit create {name} -n {builder.namespace} --platform ...",
             )
 
 
