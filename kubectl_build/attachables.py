@@ -14,7 +14,7 @@ from kubectl_build.model.tokens import TokenFetcher
 from kubectl_build.session.auth import Auth
 from kubectl_build.session.content import ContentStores
 from kubectl_build.session.filesend import DirTarget, ExportTarget, FileTarget
-from kubectl_build.session.filesync import FileSync, LocalDir
+from kubectl_build.session.filesync import FileSync, LocalDir, Tell
 from kubectl_build.session.rpc import Attachable
 from kubectl_build.session.secrets import Secrets, check_secrets
 from kubectl_build.session.session import Session
@@ -37,14 +37,16 @@ class Services:
     shared_key: asyncio.Future[str]
     named_keys: Mapping[str, str]
     attachables: Sequence[Attachable]
+    directories: Mapping[str, LocalDir]
     stores: Mapping[str, LayoutStore]
     compress: CompressContext
 
-    async def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None) -> Session:
-        """A new session with all that the build offers, and `others` and content `stores` for this solve alone."""
+    async def session(self, *others: Attachable, stores: Mapping[str, LayoutStore] | None = None, tell: Tell | None = None) -> Session:
+        """A new session with all that the build offers, and `others` and content `stores` for this solve alone. `tell` as FileSync's."""
         found = {**self.stores, **(stores or {})}
         content = [ContentStores(found)] if found else []
-        attachables = [*self.attachables, *content, *others]
+        files = [FileSync(self.directories, tell=tell)] if self.directories else []
+        attachables = [*self.attachables, *files, *content, *others]
         return Session(shared_key=await asyncio.shield(self.shared_key), attachables=attachables, compress=self.compress)
 
 
@@ -64,8 +66,6 @@ async def open_services(
     named = local_directories(request.context, request.dockerfile, request.named_contexts)
     directories = {name: LocalDir(path) for name, path in named.items()}
     attachables: list[Attachable] = [Auth(keychain, tokens)]
-    if directories:
-        attachables.append(FileSync(directories))
     check_secrets(request.secrets)
     if request.secrets:
         attachables.append(Secrets(request.secrets))
@@ -79,6 +79,7 @@ async def open_services(
             shared_key=shared_key,
             named_keys=named_keys or {},
             attachables=attachables,
+            directories=directories,
             stores=layouts,
             compress=request.compress_context,
         )

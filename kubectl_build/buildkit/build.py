@@ -17,7 +17,7 @@ from kubectl_build.errors import ConnectionLost, ProtocolError, RegistryError, U
 from kubectl_build.layout.cache import open_local_caches, record_local_caches, reset_local_caches
 from kubectl_build.layout.outputs import layout_output, record_layout
 from kubectl_build.layout.store import LayoutStore
-from kubectl_build.model.events import Note, Sink
+from kubectl_build.model.events import Note, Sending, Sink
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.request import BuildRequest, CacheEntry
 from kubectl_build.session.content import EXPORT_STORE
@@ -94,7 +94,11 @@ async def solve_job(
 ) -> SolveResult | None:
     """Run `job` with a session of its own: results go to `targets`, by the exporter's number. None when `check` ended it."""
     send = FileSend(targets or {})
-    session = await services.session(*([send] if targets else []), stores=stores)
+
+    def tell_expected(name: str, expected: int) -> None:
+        emit(Sending(name=name, expected=expected, pool=label))
+
+    session = await services.session(*([send] if targets else []), stores=stores, tell=tell_expected)
 
     def tell_silence(seconds: float) -> None:
         text = f"the builder has not asked for this client's health for {seconds:.0f} s, although it does so every 5 s" if seconds else ""

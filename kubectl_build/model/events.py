@@ -121,6 +121,16 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How much of the client's directory `name` ("context") a pool's daemon will have had in the end, at most: BuildKit tells only what it
+    has. Bytes as it counts them; 0 when that is not known, or not any more."""
+
+    name: str
+    expected: int
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A part of the command's own work that has ended ("builder", "plan"); `pool` where each pool has its own."""
 
@@ -130,7 +140,7 @@ class Phase:
     pool: str = ""
 
 
-BuildEvent = StatusUpdate | Note | Placed | Reached | Phase
+BuildEvent = StatusUpdate | Note | Placed | Reached | Sending | Phase
 
 Sink = Callable[[BuildEvent], None]
 """Takes events as they happen. Never blocks and never raises."""

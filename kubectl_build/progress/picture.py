@@ -161,7 +161,7 @@ class Picture:
 
     def _details(self, step: Step, width: int, room: int) -> list[Text]:
         statuses = [status for status in step.shown_statuses if status.completed is None][: min(room, _STATUS_LINES)]
-        lines = [self._status(status, width) for status in statuses]
+        lines = [self._status(step, status, width) for status in statuses]
         count = min(room - len(lines), _LOG_LINES)
         if count > 0:
             shown = [line for line in step.log.lines if line.text.strip()][-count:]
@@ -187,15 +187,16 @@ class Picture:
         mark = ("QEMU  ", "magenta") if step.emulated and not step.cached else ""
         return self._pen.row(left, Text.assemble(mark, (right, "dim")), width)
 
-    def _status(self, status: VertexStatus, width: int) -> Text:
+    def _status(self, step: Step, status: VertexStatus, width: int) -> Text:
         """A part of a running step: its name, how much of it is done, and how fast."""
+        total = self._state.total(step, status)
         left = Text(f"   {self._columns.indent(width)}{short_text(status.id)}", "dim")
-        right = Text(format_amount(status.current, status.total), "dim")
+        right = Text(format_amount(status.current, total), "dim")
         seconds = (status.timestamp or 0.0) - (status.started or 0.0)
         if status.current and seconds > _RATE_SECONDS:
             right.append(f"  {format_bytes(int(status.current / seconds))}/s")
-        if status.total and width >= _BAR_MIN_WIDTH:
-            bar = self._pen.bar(status.current, status.total, _BAR_CELLS)
+        if total and width >= _BAR_MIN_WIDTH:
+            bar = self._pen.bar(status.current, total, _BAR_CELLS)
             right = Text.assemble(bar, "  ", right)
         return self._pen.row(left, right, width)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 
-from kubectl_build.model.events import Note, Placed, Reached, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
+from kubectl_build.model.events import Note, Placed, Reached, Sending, StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning
 from kubectl_build.model.platform import Platform, runs_on
 from kubectl_build.progress.escape import LogDecoder, clean, clean_line
 from kubectl_build.progress.names import StepName, parse_step, with_prefix
@@ -205,6 +205,7 @@ class State:
         self._step_of: dict[StepKey, Step] = {}
         self._ordered: set[StepKey] = set()
         self._clock_offsets: dict[str, float] = {}
+        self._expected: dict[tuple[str, str], int] = {}
 
     def note(self, note: Note) -> bool:
         """Takes over a wait. True when its text is not the one that was waited for before."""
@@ -224,6 +225,15 @@ class State:
     def reach(self, reached: Reached) -> None:
         """Takes over which daemon builds for a pool."""
         self.pods[reached.pool] = reached
+
+    def send(self, sending: Sending) -> None:
+        """Takes over how much of a directory will be sent."""
+        self._expected[sending.pool, f"transferring {sending.name}:"] = sending.expected
+
+    def total(self, step: Step, status: VertexStatus) -> int:
+        """All that a part of a step will have had, 0 when that is not known. Of a directory that is sent only the client knows it."""
+        expected = self._expected.get((step.pool, status.id), 0)
+        return status.total or (max(expected, status.current) if expected else 0)
 
     def update(self, update: StatusUpdate, now: float) -> None:
         """Takes over one message of a solve's status stream. Parts that name an unknown vertex are left out, as BuildKit does."""

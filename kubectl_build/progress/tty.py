@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from kubectl_build.model.events import BuildEvent, Note, Placed, Reached, StatusUpdate
+from kubectl_build.model.events import BuildEvent, Note, Placed, Reached, Sending, StatusUpdate
 from kubectl_build.progress.escape import clean
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
@@ -66,6 +66,8 @@ class TtyView:
             self._state.place(event)
         elif isinstance(event, Reached):
             self._state.reach(event)
+        elif isinstance(event, Sending):
+            self._state.send(event)
         elif isinstance(event, Note):
             self._take_note(event)
 

@@ -25,6 +25,8 @@ _OF_SOME_SYSTEMS: Final = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 """Without the last one Windows would change the ends of lines."""
 _FLAGS: Final = functools.reduce(operator.or_, (getattr(os, name, 0) for name in _OF_SOME_SYSTEMS), os.O_RDONLY)
 _NOT_A_FILE: Final = -1
+_AROUND: Final = 14
+"""Bytes that the packets of a small file have beside its contents, roughly."""
 
 
 class FileReader:
@@ -44,6 +46,10 @@ class FileReader:
         self._file: _OpenFile | None = None
         self._folder = ""
         self._descriptor: int | None = None  # of the directory `_folder`, which the next file is mostly in, too
+        self._last = -1
+        self._requested = 0
+        self._decided = 0
+        self._undecided: int | None = None
         self.files_sent = 0
         self.bytes_sent = 0
 
@@ -60,6 +66,17 @@ class FileReader:
             raise RpcError(INVALID_ARGUMENT, f"invalid file id {file_id}")
         self._queue.append((file_id, self._paths[file_id]))
         self._paths[file_id] = ""
+        self._requested += self._sizes[file_id] + _AROUND
+        self._last = max(self._last, file_id)
+
+    def expected(self) -> int:
+        """The bytes of packets that all files will take at most, once all entries were added: those of the files that were asked for, and
+        of all behind the last one of these. A daemon compares entry by entry, and so asks for files about in their order."""
+        if self._undecided is None:
+            self._undecided = _weight(self._sizes)
+        self._undecided -= _weight(self._sizes[self._decided : self._last + 1])
+        self._decided = self._last + 1
+        return self._requested + self._undecided
 
     @property
     def idle(self) -> bool:
@@ -126,6 +143,11 @@ class FileReader:
                 current = inner
             self._folder, self._descriptor = folder, current
         return self._descriptor
+
+
+def _weight(sizes: array[int]) -> int:
+    others = sizes.count(_NOT_A_FILE)
+    return sum(sizes) - others * _NOT_A_FILE + (len(sizes) - others) * _AROUND
 
 
 class _OpenFile:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,11 @@ from kubectl_build.session.threads import in_thread
 from kubectl_build.values import dataclass
 
 _ENTRIES_AT_ONCE: Final = 512
+_TELL_INTERVAL: Final = 0.1
+"""Seconds between two times that it is told how much a directory takes; nobody sees more."""
+
+Tell = Callable[[str, int], None]
+"""Is told, of a directory by its name, the bytes of all its packets, at most and roughly; 0 when that is not known, or not any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +43,11 @@ class LocalDir:
 class FileSync:
     """Serves named directories. `files_sent` and `bytes_sent` count contents that went out, not descriptions."""
 
-    def __init__(self, dirs: Mapping[str, LocalDir]) -> None:
-        """`dirs` has what the daemon calls them: "context", "dockerfile", the names of build contexts."""
+    def __init__(self, dirs: Mapping[str, LocalDir], *, tell: Tell | None = None) -> None:
+        """`dirs` has what the daemon calls them: "context", "dockerfile", the names of build contexts. `tell` must not raise."""
         self._dirs = dict(dirs)
+        self._tell = tell
+        self._open: list[str] = []
         self.files_sent = 0
         self.bytes_sent = 0
         self.methods: Mapping[str, Handler] = {"/moby.filesync.v1.FileSync/DiffCopy": self._diff_copy}
@@ -50,13 +58,21 @@ class FileSync:
             raise RpcError(NOT_FOUND, f'this client gives no access to a directory "{name}"')
         root = os.path.realpath(self._dirs[name].path)
         selected = await in_thread(_filter_for, root, stream)
-        transfer = _Transfer(root, selected, stream)
+        transfer = _Transfer(root, selected, stream, partial(self._told, name))
+        self._open.append(name)
         try:
             await transfer.run()
         finally:
             transfer.close()
+            self._open.remove(name)
+            self._told(name, 0)
             self.files_sent += transfer.reader.files_sent
             self.bytes_sent += transfer.reader.bytes_sent
+
+    def _told(self, name: str, expected: int) -> None:
+        """Tell of a directory, unless the daemon takes it twice at the same time: its own figures do not tell these apart."""
+        if self._tell is not None:
+            self._tell(name, expected if self._open.count(name) == 1 else 0)
 
 
 def _filter_for(root: str, stream: ServerStream) -> Filter:
@@ -75,9 +91,13 @@ def _filter_for(root: str, stream: ServerStream) -> Filter:
 class _Transfer:
     """One directory on its way to the daemon."""
 
-    def __init__(self, root: str, selected: Filter, stream: ServerStream) -> None:
+    def __init__(self, root: str, selected: Filter, stream: ServerStream, tell: Callable[[int], None]) -> None:
         self._entries = walk(root, selected)
         self._stream = stream
+        self._tell = tell
+        self._tell_at = 0.0
+        self._described = 0  # bytes of descriptions
+        self._all_described = False
         self._requested = asyncio.Event()
         self.reader = FileReader(root, stream.pack)
 
@@ -97,6 +117,8 @@ class _Transfer:
     async def _send_stats(self) -> None:
         while batch := await in_thread(self._next_stats):
             await self._stream.send(batch)
+        self._all_described = True
+        self._tell_expected()
         await self._stream.send(frame(packets.END_OF_STATS))
 
     def _next_stats(self) -> bytes:
@@ -104,6 +126,7 @@ class _Transfer:
         for stat in islice(self._entries, _ENTRIES_AT_ONCE):
             self.reader.add(stat)
             messages.append(packets.encode_stat(stat))
+        self._described += sum(map(len, messages))
         return frame_all(messages)
 
     async def _take_requests(self) -> None:
@@ -123,8 +146,15 @@ class _Transfer:
     async def _send_files(self) -> None:
         while True:
             while batch := await in_thread(self.reader.read):
+                self._tell_expected()
                 await self._stream.send(batch)
             self._requested.clear()
             if not self.reader.idle:
                 continue
             await self._requested.wait()
+
+    def _tell_expected(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._all_described and now >= self._tell_at:
+            self._tell_at = now + _TELL_INTERVAL
+            self._tell(self._described + self.reader.expected())

@@ -17,13 +17,14 @@ from kubectl_build.builder.spec import BuilderSpec
 from kubectl_build.cluster.client import KubeClient, open_client
 from kubectl_build.cluster.resources import CONFIGMAPS, NODES, PODS, STATEFULSETS
 from kubectl_build.errors import ConfigError, ConnectionLost, RegistryError, SolveError, UsageError
-from kubectl_build.model.events import BuildEvent, Note, StatusUpdate
+from kubectl_build.model.events import BuildEvent, Note, Sending, StatusUpdate
 from kubectl_build.model.inputs import Dockerfile, LocalContext
 from kubectl_build.model.json import JsonObject
 from kubectl_build.model.platform import Platform
 from kubectl_build.model.reference import parse_reference
 from kubectl_build.model.request import BuildRequest, Emulation, Output, OutputType
 from kubectl_build.pipeline import build, plan_only
+from kubectl_build.session import filesync
 from tests.cluster import tools
 from tests.fakes.kube_api import FakeKubeApi, open_fake_kube_api
 from tests.fakes.kube_exec import ExecCall, local_process
@@ -97,6 +98,26 @@ async def bench(buildkitd: Path, tmp_path: Path) -> AsyncIterator[Bench]:
         add_builder(api, "amd64")
         async with open_client(api.connection()) as kube:
             yield Bench(api=api, kube=kube, context=context)
+
+
+async def test_context_is_told_with_all_its_bytes_as_the_daemon_counts_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesync, "_TELL_INTERVAL", 0)
+    for number in range(300):
+        (bench.context / f"f{number}").write_bytes(os.urandom(500))
+
+    async def built(name: str) -> tuple[int, int]:
+        """What was told last of a build with a new file that comes last, and what the daemon has counted in the end."""
+        (bench.context / name).write_bytes(os.urandom(5_000_000))
+        bench.events.clear()
+        await build(bench.request("FROM scratch\nCOPY . /\n"), bench.kube, emit=bench.events.append, environ={})
+        told = [event.expected for event in bench.events if isinstance(event, Sending) and event.name == "context" and event.expected]
+        parts = [s for event in bench.events if isinstance(event, StatusUpdate) for s in event.statuses]
+        return told[-1], max(part.current for part in parts if part.id == "transferring context:")
+
+    for name in ("x1", "x2"):
+        expected, sent = await built(name)
+        assert 0.98 * sent <= expected <= 1.02 * sent, name
+        assert sent > 5_000_000
 
 
 async def test_build_of_two_platforms_on_one_pool_writes_a_tree_for_each(bench: Bench, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from kubectl_build.model.events import BuildEvent, Note, Phase, Placed, Reached
+from kubectl_build.model.events import BuildEvent, Note, Phase, Placed, Reached, Sending
 from kubectl_build.progress.picture import Picture
 from kubectl_build.progress.state import State
 from kubectl_build.progress.tty import TtyView
@@ -16,7 +16,8 @@ BUILD = (
     vertex("def", "[internal] load build definition from Dockerfile", started=0, completed=0.1),
     vertex("from", "[1/3] FROM docker.io/library/busybox", started=0.1, completed=0.1, cached=True),
     vertex("ctx", "[internal] load build context", started=0.1),
-    status("ctx", "transferring context:", current=5_000_000, total=10_000_000, started=0.1, now=2.1),
+    Sending(name="context", expected=10_000_000),
+    status("ctx", "transferring context:", current=5_000_000, started=0.1, now=2.1),
     vertex("run", "[2/3] RUN make 日本語", started=0.2),
     log("run", b"\x1b[32mcc\x1b[0m one\n\ntwo 10%\rtwo 20%\n"),
 )
@@ -40,6 +41,8 @@ def state_of(*events: BuildEvent) -> State:
             state.place(event)
         elif isinstance(event, Reached):
             state.reach(event)
+        elif isinstance(event, Sending):
+            state.send(event)
         elif isinstance(event, Phase):
             continue
         else:
@@ -62,6 +65,29 @@ def test_live_picture_shows_steps_transfers_and_output() -> None:
         "        │ cc one",
         "        │ two 20%",
     ]
+
+
+SENT = (
+    vertex("a", "[internal] load build context", pool="amd64", started=0),
+    vertex("b", "[internal] load build context", pool="arm64", started=0),
+    status("a", "transferring context:", pool="amd64", current=5_000_000, started=0, now=2),
+    status("b", "transferring context:", pool="arm64", current=5_000_000, started=0, now=2),
+)
+
+
+def test_live_picture_context_of_unknown_size_has_no_bar_and_each_pool_its_own() -> None:
+    sending = Sending(name="context", expected=20_000_000, pool="arm64")
+    assert [line.split(":")[1].strip() for line in live(*SENT, sending, width=90) if "transferring" in line] == [
+        "5.00MB  2.50MB/s",
+        "━━━━━───────────────  5.00MB / 20.00MB  2.50MB/s",
+    ]
+
+
+def test_live_picture_context_that_is_more_than_was_told_has_a_full_bar_and_none_when_it_is_not_known_any_more() -> None:
+    told = Sending(name="context", expected=4_900_000, pool="arm64")
+    lines = [live(*SENT[1:2], SENT[3], told, *more, width=90)[-1] for more in ((), (Sending(name="context", expected=0, pool="arm64"),))]
+    assert lines[0].endswith("━━━━━━━━━━━━━━━━━━━━  5.00MB / 5.00MB  2.50MB/s")
+    assert lines[1].split() == ["transferring", "context:", "5.00MB", "2.50MB/s"]
 
 
 def test_live_picture_narrow_terminal_has_no_bar_no_stages_and_cuts_names() -> None:

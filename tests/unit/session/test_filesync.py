@@ -9,6 +9,7 @@ import pytest
 from kubectl_build.errors import ContextChanged, UsageError
 from kubectl_build.fsutil import packets
 from kubectl_build.proto.fsutil_pb2 import Packet, Stat
+from kubectl_build.session import filesync
 from kubectl_build.session.filereader import CHUNK
 from kubectl_build.session.filesync import FileSync, LocalDir
 from kubectl_build.session.rpc import INVALID_ARGUMENT, NOT_FOUND, UNKNOWN
@@ -123,6 +124,55 @@ async def test_nothing_asked_for_sends_no_file(tmp_path: Path) -> None:
 
     assert [stat.path for stat in receiver.stats] == ["a"]
     assert files.files_sent == 0
+
+
+async def test_expected_bytes_are_those_of_all_files_until_the_daemon_passes_over_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesync, "_TELL_INTERVAL", 0)
+    sizes = {"a": 2_000_000, "b": 3_000_000, "c": 5_000_000, "d": 7_000_000}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    told: list[tuple[str, int]] = []
+    files = FileSync({"context": LocalDir(tmp_path)}, tell=lambda name, expected: told.append((name, expected)))
+
+    async with served(Session(shared_key="", attachables=[files])) as peer:
+        receiver = await _start(peer)
+        await receiver.until("listed")
+        await receiver.request(1)
+        await receiver.until("ended")
+        at_first = told[-1]
+        await receiver.request(3)
+        await receiver.until("ended")
+        then = told[-1]
+        await receiver.finish()
+
+    assert [name for name, _ in told] == ["context"] * len(told)
+    assert 15_000_000 <= at_first[1] < 15_001_000  # "a" was passed over, "c" and "d" may be asked for
+    assert 10_000_000 <= then[1] < 10_001_000
+    assert told[-1] == ("context", 0)
+
+
+async def test_expected_bytes_of_a_directory_that_is_sent_twice_at_once_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesync, "_TELL_INTERVAL", 0)
+    (tmp_path / "a").write_bytes(bytes(CHUNK))
+    told: list[int] = []
+    files = FileSync({"context": LocalDir(tmp_path)}, tell=lambda _, expected: told.append(expected))
+
+    async with served(Session(shared_key="", attachables=[files])) as peer:
+        first, second = await _start(peer), await _start(peer)
+        await second.until("listed")
+        await first.until("listed")
+        await first.request(0)
+        await first.until("ended")
+        while_both = list(told)
+        await second.finish()
+        await first.finish()
+
+    assert while_both
+    assert set(while_both) == {0}
 
 
 async def test_patterns_that_are_escaped_are_unescaped(tmp_path: Path) -> None:
