@@ -33,7 +33,7 @@ _CLOUD_STEP = re.compile(r"^exporting (cache )?to (Amazon S3|Azure Blob Storage|
 _REGISTRY_TEXT = re.compile(
     r"failed to (push|resolve source metadata|do request|fetch (anonymous|oauth) token|authorize|copy)|pull access denied|"
     r"unexpected status( from [A-Z]+ request)?|server gave HTTP response to HTTPS client|insufficient_scope|"
-    r"failed to configure \w+ cache exporter"
+    r"failed to configure \w+ cache exporter|error writing (layer|config|manifest) blob"
 )
 _HTTP_STATUS = re.compile(r"\b(401|403|404|429|5\d\d)\b")
 _PASSING_TEXT = re.compile(

@@ -29,6 +29,8 @@ def down(bench: Bench, _: Client | None) -> AbstractContextManager[None]:
 
 
 _WIDE = "wide"
+_UNSEEN = ("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN")
+"""What distribution 2.8 answers when somebody else writes the same blob to the repository just then."""
 _ASKED_S = 4
 
 
@@ -50,6 +52,21 @@ def _index_refused(bench: Bench) -> Seen:
     assert words in client.stderr, f'stderr does not say "{words}"\n{client.stderr}'
     repository, _, tag = name.partition("/")[2].rpartition(":")
     assert set(bench.stored.images(repository, tag)) == {"linux/amd64", "linux/arm64"}
+    return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told=told(client.stderr, (words,)))
+
+
+def _cache_refused(bench: Bench) -> Seen:
+    """The registry does not see a blob of the cache when it gets its manifest, as when another pool writes the same blob just then."""
+    rule = Rule(status=400, codes=_UNSEEN, methods=("PUT",), part="/manifests/v1", times=1)
+    with bench.registry.broken(rule):
+        began = time.monotonic()
+        client = bench.build(bench.step(0), f"--cache-to=type=registry,ref={bench.name('cache')}")
+        code = client.ends(120)
+        puts = [asked.broken for asked in bench.registry.asked if asked.method == "PUT" and rule.part in asked.path]
+    assert code == 0, f"exit code {code}\n{client.stderr}"
+    assert puts == [True, False], f"{puts}\n{client.stderr}"
+    words = "trying again (2 of 3)"
+    assert words in client.stderr, f'stderr does not say "{words}"\n{client.stderr}'
     return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told=told(client.stderr, (words,)))
 
 
@@ -98,10 +115,11 @@ FAULTS = (
     Fault(name="registry: 429 with Retry-After for the index", group="registry", strikes=Strikes.PUSH, scenario=_index_refused),
     _row(
         "layer of another push not seen, once",
-        Rule(status=400, codes=("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"), methods=("PUT",), part="/manifests/", times=1),
+        Rule(status=400, codes=_UNSEEN, methods=("PUT",), part="/manifests/", times=1),
         code=0,
         words=("blob unknown to registry; trying again (2 of 3)",),
     ),
+    Fault(name="registry: layer of another cache not seen, once", group="registry", strikes=Strikes.PUSH, scenario=_cache_refused),
     _row("429 always", Rule(status=429, headers=(("Retry-After", "1"),)), words=("error:", "429")),
     _row("500 once", Rule(status=500, methods=_WRITES, times=1), code=0),
     _row("500 always", Rule(status=500), words=("error:", "500")),

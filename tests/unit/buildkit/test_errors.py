@@ -113,6 +113,15 @@ def test_base_image_that_is_not_there_is_a_registry_error(kind: str) -> None:
     assert isinstance(solve_error(failure(text), log_of(f"[{kind}] load metadata for docker.io/library/no", b"")), RegistryError)
 
 
+def test_cache_whose_manifest_the_registry_refuses_for_a_blob_of_another_pool_may_be_tried_again() -> None:
+    text = 'error writing manifest blob: failed commit on ref "sha256:a": errors:\nunknown: blob unknown to registry - sha256:b\n'
+    error = solve_error(failure(text), log_of("exporting cache to registry", b""))
+
+    assert isinstance(error, RegistryError)
+    assert error.transient
+    assert error.message == 'error writing manifest blob: failed commit on ref "sha256:a": unknown: blob unknown to registry - sha256:b'
+
+
 def test_cache_in_a_cloud_that_cannot_be_written_is_a_registry_error() -> None:
     text = "failed to check file presence in cache: operation error S3: HeadObject, get identity: get credentials"
 
