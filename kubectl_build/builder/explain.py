@@ -6,6 +6,7 @@ pkg/kubelet/container/sync_result.go, pkg/kubelet/events/event.go, pkg/controlle
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from kubectl_build.builder import names
@@ -26,6 +27,15 @@ from kubectl_build.values import dataclass
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"})
 _IMAGE_FINAL_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _CONTAINER_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
+
+_WRONG_MOUNT = re.compile(
+    r"(secret|configmap) \S+ not found|references non-existent|type check failed|wrong fs type|unknown filesystem|invalid mount config"
+)
+"""What a mount fails with until somebody mends it. All else may pass, and does often: a claim that is bound in a moment, a disk that is
+still attached elsewhere, a driver that begins on a new node, a kubelet that waits for the API server. Some of it takes minutes."""
+_SLOW_NODE = re.compile(r"failed to sync \w+ cache|object \S+ not registered|DeadlineExceeded|failed to reserve container name")
+"""What the kubelet says when the API server was slow to give it a ConfigMap or Secret (pkg/kubelet/util/manager), or the runtime to make
+the container. It tries again."""
 
 _AT_ONCE = 1.5
 _SHORT = 4.0
@@ -173,7 +183,7 @@ def _explain_container(pod: JsonObject, state: JsonObject, events: Sequence[Json
             text=f"container {container} of pod {name} cannot be started: {message or reason}",
             reason=reason,
             hint=_describe(pod),
-            patience=_LONG,
+            patience=None if _SLOW_NODE.search(message) else _LONG,
             level_matters=container == names.CONTAINER and blames_level(message),
         )
     ended = (state.get("lastState") or {}).get("terminated") or {}
@@ -225,8 +235,7 @@ def _explain_preparing(pod: JsonObject, events: Sequence[JsonObject]) -> Diagnos
     reason = newest.get("reason", "") if newest else ""
     message = _one_line(newest.get("message", "")) if newest else ""
     if reason in ("FailedMount", "FailedAttachVolume"):
-        # A claim that was made anew under its name is bound in a moment, but the kubelet looks again only after its pause.
-        patience = None if message.endswith("PVC is not bound") else _LONG
+        patience = _LONG if _WRONG_MOUNT.search(message) else None
         return Diagnosis(text=f"a volume of pod {name} cannot be mounted: {message}", reason=reason, hint=_describe(pod), patience=patience)
     if reason == "FailedCreatePodSandBox":
         # A network that is not up yet heals; a runtime that cannot give the pod its user namespace does not.

@@ -163,11 +163,16 @@ def test_container_that_cannot_be_made_is_told() -> None:
     ("reason", "message", "text", "patience"),
     [
         ("Pulling", 'Pulling image "img"', 'node node-1 is pulling the image of pod b-amd64-0: "img"', None),
-        ("FailedMount", "MountVolume.SetUp failed", "a volume of pod b-amd64-0 cannot be mounted: MountVolume.SetUp failed", 10),
         (
             "FailedMount",
             "error processing PVC n/state-b-amd64-0: PVC is not bound",
             "a volume of pod b-amd64-0 cannot be mounted: error processing PVC n/state-b-amd64-0: PVC is not bound",
+            None,
+        ),
+        (
+            "FailedAttachVolume",
+            'Multi-Attach error for volume "v" Volume is already used by pod(s) b-amd64-0',
+            'a volume of pod b-amd64-0 cannot be mounted: Multi-Attach error for volume "v" Volume is already used by pod(s) b-amd64-0',
             None,
         ),
         ("FailedCreatePodSandBox", "no network", "node node-1 cannot set up pod b-amd64-0: no network", None),
@@ -181,6 +186,43 @@ def test_pod_without_a_container_is_explained_by_its_newest_event(reason: str, m
     )
 
     assert (found.text, found.patience) == (text, patience)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'MountVolume.SetUp failed for volume "config" : secret "b-certs" not found',
+        'MountVolume.SetUp failed for volume "config" : configmap references non-existent config key: x',
+        'MountVolume.SetUp failed for volume "h" : hostPath type check failed: /x is not a directory',
+    ],
+)
+def test_volume_that_is_wrong_is_final_after_the_kubelets_first_retry(message: str) -> None:
+    stuck = _stuck("ContainerCreating", "")
+    found = explain_pool(
+        PoolView(namespace="n", architecture="amd64", stateful_set=SET, pods=[stuck], events=[_event("p", "FailedMount", message, 1)])
+    )
+
+    assert (found.text, found.patience) == (f"a volume of pod b-amd64-0 cannot be mounted: {message}", 10)
+
+
+@pytest.mark.parametrize(
+    "message", ["rpc error: code = DeadlineExceeded desc = context deadline exceeded", 'failed to reserve container name "b": is reserved']
+)
+def test_container_that_a_slow_runtime_has_not_made_yet_is_waited_for(message: str) -> None:
+    assert explain_pod(_stuck("CreateContainerError", message)).patience is None
+
+
+def test_secret_that_the_kubelet_could_not_get_in_time_is_waited_for() -> None:
+    message = "failed to sync secret cache: timed out waiting for the condition"
+    mount = _event("p", "FailedMount", f'MountVolume.SetUp failed for volume "config" : {message}', 1)
+    mounting = explain_pool(
+        PoolView(namespace="n", architecture="amd64", stateful_set=SET, pods=[_stuck("ContainerCreating", "")], events=[mount])
+    )
+    starting = explain_pod(_stuck("CreateContainerConfigError", message))
+
+    assert (mounting.patience, starting.patience) == (None, None)
+    assert message in mounting.text
+    assert message in starting.text
 
 
 def test_evicted_pod_is_told_with_its_reason() -> None:
