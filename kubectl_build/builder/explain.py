@@ -122,11 +122,17 @@ def _explain_no_pod(view: PoolView, stateful_set: JsonObject) -> Diagnosis:
         text=f"the pod of StatefulSet {name} cannot be made: {_after(message, ' failed error: ')}",
         reason="FailedCreate",
         hint=f"kubectl describe statefulset {name} -n {view.namespace}",
-        # A new namespace gets its service account a moment after it is made; so this may heal.
-        patience=_SHORT,
+        patience=_creation_patience(message),
         # Whoever judges pods may refuse this level only.
         level_matters="denied" in message or "hostUsers" in message,
     )
+
+
+def _creation_patience(message: str) -> float | None:
+    """For how long the API server's refusal of a pod may last."""
+    if 'serviceaccount "default" not found' in message:
+        return None  # every new namespace gets one, in its time
+    return _LONG if "failed calling webhook" in message else _SHORT
 
 
 def explain_pod(pod: JsonObject, events: Sequence[JsonObject] = ()) -> Diagnosis:

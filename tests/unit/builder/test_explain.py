@@ -271,6 +271,21 @@ def test_other_refusals_of_the_pod_are_told_in_the_servers_words() -> None:
     assert found.patience is not None
 
 
+@pytest.mark.parametrize(
+    ("message", "patience"),
+    [
+        ('error looking up service account n/default: serviceaccount "default" not found', None),
+        ('error looking up service account n/mine: serviceaccount "mine" not found', 4),
+        ('failed calling webhook "w.example": context deadline exceeded', 10),
+        ('admission webhook "w.example" denied the request: no', 4),
+    ],
+)
+def test_refusal_of_the_pod_that_a_new_namespace_or_a_busy_webhook_makes_lasts_longer(message: str, patience: float | None) -> None:
+    found = _explain_set(_event("s", "FailedCreate", f"create Pod b-amd64-0 in StatefulSet b-amd64 failed error: {message}"))
+
+    assert found.patience == patience
+
+
 def test_failed_create_that_is_over_or_of_an_earlier_statefulset_is_not_told() -> None:
     old = _event("s", "FailedCreate", "x", 1)
 
