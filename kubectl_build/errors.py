@@ -188,6 +188,10 @@ class DialError(ConnectionLost):
     """A connection to a builder could not be made: the exec failed or the daemon did not answer."""
 
 
+class ExecError(DialError):
+    """An exec could not begin: its pod, its container or the way there is gone. What the command was to reach had no part in it."""
+
+
 class ProtocolError(ConnectionLost):
     """A peer sent what its protocol does not allow."""
 

@@ -18,12 +18,15 @@ from kubectl_build.cluster.channels import (
     stdin_message,
 )
 from kubectl_build.cluster.client import PODS, KubeClient
-from kubectl_build.errors import ApiError, ApiUnreachable, ConnectionLost, DialError, Forbidden, NotFound, Unauthorized
+from kubectl_build.errors import ApiError, ApiUnreachable, ConnectionLost, DialError, ExecError, Forbidden, NotFound, Unauthorized
 
 if TYPE_CHECKING:
     import aiohttp
 
     from kubectl_build.cluster.http import Query
+
+_KILLED = 128
+"""Shells and runtimes add the signal's number to it, for a command that did not end by itself: its container was stopped."""
 
 PING_SECONDS = 10.0
 """Middleboxes forget connections that are silent for a minute or less. No answer is waited for: the API server reads pings only between
@@ -151,14 +154,15 @@ class ExecStream:
             return ConnectionLost(f"the exec connection to {self._where} is closed")
         if status is None:
             return self._lost("the connection ended before the command did")
-        return self._lost(status.message or "the command failed")
+        ran = status.exit_code is not None and status.exit_code < _KILLED
+        return self._lost(status.message or "the command failed", ran=ran)
 
-    def _lost(self, reason: str) -> ConnectionLost:
+    def _lost(self, reason: str, *, ran: bool = False) -> ConnectionLost:
         stderr = self.stderr.decode(errors="replace").strip()
         words = reason + (f": {stderr[-512:]}" if stderr else "")
         if self._started:
             return ConnectionLost(f"the connection to {self._where} was lost: {words}")
-        return DialError(f"cannot connect to {self._where}: {words}")
+        return (DialError if ran else ExecError)(f"cannot connect to {self._where}: {words}")
 
 
 async def open_exec(
@@ -199,7 +203,7 @@ async def open_exec(
     except Unauthorized:
         raise
     except (ApiError, ApiUnreachable) as exc:
-        raise DialError(f"cannot run {label}: {exc.message}", hint=exc.hint) from exc
+        raise ExecError(f"cannot run {label}: {exc.message}", hint=exc.hint) from exc
     if socket.protocol is None:
         await socket.close()
         raise DialError(f"cannot run {label}: the API server {client.server} speaks neither {' nor '.join(SUBPROTOCOLS)}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import aiohttp
 from yarl import URL
 
-from kubectl_build.errors import ConnectionLost, DialError, KubectlBuildError, RegistryError
+from kubectl_build.errors import ConnectionLost, DialError, ExecError, KubectlBuildError, RegistryError
 from kubectl_build.registry.links import Link
 
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
@@ -72,11 +72,11 @@ def converted(registry: str, url: URL, link: Link, *, deadline: float) -> Iterat
 def _from_bridge(link: Link, who: str) -> KubectlBuildError | None:
     """Why the stream behind the bridge failed, if that is what happened.
 
-    One that could not be made is the registry's failure as the pod sees it, one that merely broke is worth another try, and what the
-    Kubernetes API says about the exec (forbidden, no such pod) passes as it is.
+    One that could not be made is the registry's failure as the pod sees it, one that merely broke is worth another try, and what is about
+    the exec (forbidden, a pod that is gone) passes as it is: another pod may do.
     """
     failure = link.bridge.failure if link.bridge else None
-    if failure is None or not isinstance(failure, ConnectionLost):
+    if failure is None or not isinstance(failure, ConnectionLost) or isinstance(failure, ExecError):
         return failure
     kind = RegistryError if isinstance(failure, DialError) else Broken
     return kind(f"{who} cannot be reached from the builder: {failure.message}", hint=failure.hint)

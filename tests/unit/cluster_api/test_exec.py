@@ -9,7 +9,7 @@ import pytest
 from kubectl_build.cluster import exec as exec_module
 from kubectl_build.cluster.client import PODS, KubeClient, open_client
 from kubectl_build.cluster.exec import open_exec, run
-from kubectl_build.errors import ConnectionLost, DialError, Forbidden
+from kubectl_build.errors import ConnectionLost, DialError, ExecError, Forbidden
 from kubectl_build.transport.pod import PodAddress, daemon_dialer
 from tests.fakes.kube_api import FakeKubeApi, open_fake_kube_api
 from tests.fakes.kube_exec import ExecCall, ExecHandler, Refusal, cat, local_process
@@ -290,6 +290,27 @@ async def test_daemon_dialer_to_one_of_several_containers_tells_how_to_name_it()
             await daemon_dialer(client, PodAddress(namespace="default", name="p", container=""))()
 
     assert caught.value.hint == "the daemon's own container is named like this: kube-pod://POD?container=NAME"
+
+
+@pytest.mark.parametrize(("code", "of_the_pod"), [(1, False), (137, True), (None, True)])
+async def test_exec_that_ends_before_it_answers_is_of_the_pod_unless_the_command_failed(code: int | None, of_the_pod: bool) -> None:
+    async def handler(call: ExecCall) -> int | None:
+        return code
+
+    async with _cluster(handler) as (_, client):
+        stream = await open_exec(client, pod="p", container="c", command=["nc", "registry", "443"])
+        with pytest.raises(DialError) as caught:
+            await stream.receive()
+        await stream.aclose()
+
+    assert isinstance(caught.value, ExecError) == of_the_pod
+    assert caught.value.transient
+
+
+async def test_exec_in_a_pod_that_is_gone_is_of_the_pod() -> None:
+    async with _cluster(cat) as (_, client):
+        with pytest.raises(ExecError):
+            await open_exec(client, pod="gone", container="c", command=["nc", "registry", "443"])
 
 
 async def test_daemon_dialer_cancelled_while_it_waits_closes_the_exec() -> None:

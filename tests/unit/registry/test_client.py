@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kubectl_build.errors import ConfigError, DialError, Forbidden, KubectlBuildError, RegistryError
+from kubectl_build.errors import ConfigError, DialError, ExecError, Forbidden, KubectlBuildError, RegistryError
 from kubectl_build.model.credentials import Credentials
 from kubectl_build.model.digest import MEDIA_TYPE_INDEX, sha256_digest
 from kubectl_build.model.stream import ByteStream, Dialer
@@ -402,6 +402,13 @@ async def test_dial_that_fails_says_why_and_is_not_repeated(certificates: Certif
 async def test_dial_that_the_cluster_forbids_is_the_clusters_error() -> None:
     with pytest.raises(Forbidden, match="no exec for you"):
         await put(FakeRegistry(host="registry.example"), dial=Dials("", Forbidden("no exec for you", status=403)))
+
+
+async def test_dial_from_a_pod_that_is_gone_is_no_failure_of_the_registry() -> None:
+    with pytest.raises(ExecError, match="container not found") as caught:
+        await put(FakeRegistry(host="registry.example"), dial=Dials("", ExecError("container not found")))
+
+    assert caught.value.transient
 
 
 async def test_dial_that_breaks_before_the_answer_is_tried_again() -> None:
