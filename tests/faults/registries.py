@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from tests.faults.bench import Bench, Client
+from tests.faults.bench import Bench, Client, until
 from tests.faults.fault import AGAIN, Fault, Seen, Strikes, outcome, told
 from tests.faults.registry import Rule
 
@@ -53,6 +53,26 @@ def _index_refused(bench: Bench) -> Seen:
     repository, _, tag = name.partition("/")[2].rpartition(":")
     assert set(bench.stored.images(repository, tag)) == {"linux/amd64", "linux/arm64"}
     return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told=told(client.stderr, (words,)))
+
+
+def _index_without_its_pod(bench: Bench) -> Seen:
+    """All pods of the builder are killed while the registry takes its time with the index, which the client writes through one of them."""
+    rule = Rule(delay=5, methods=("PUT",), part="/manifests/v1", times=1)
+    name = bench.name("index-pod")
+    both = "--platform=linux/amd64,linux/arm64"
+    with bench.builder(_WIDE, "--platform=linux/arm64", "--bootstrap"), bench.registry.broken(rule):
+        client = bench.build(bench.step(0), both, "-t", name, "--push", builder=_WIDE)
+        until("the index on its way", lambda: bench.registry.struck, 60)
+        pods = [f"{_WIDE}-{architecture}-0" for architecture in ("amd64", "arm64")]
+        bench.kubectl("delete", "pods", *pods, "--wait=false", "--grace-period=0", "--force").ok()
+        began = time.monotonic()
+        code = client.ends(120)
+        puts = [asked.broken for asked in bench.registry.asked if asked.method == "PUT" and rule.part in asked.path]
+    assert code == 0, f"exit code {code}\n{client.stderr}"
+    assert puts[:2] == [True, False], f"the index was not written again: {puts}\n{client.stderr}"
+    repository, _, tag = name.partition("/")[2].rpartition(":")
+    assert set(bench.stored.images(repository, tag)) == {"linux/amd64", "linux/arm64"}
+    return Seen(outcome=outcome(code), seconds=time.monotonic() - began, told=told(client.stderr, ()))
 
 
 def _cache_refused(bench: Bench) -> Seen:
@@ -119,6 +139,7 @@ FAULTS = (
         code=0,
         words=("blob unknown to registry; trying again (2 of 3)",),
     ),
+    Fault(name="registry: pods killed while the index is written", group="registry", strikes=Strikes.PUSH, scenario=_index_without_its_pod),
     Fault(name="registry: layer of another cache not seen, once", group="registry", strikes=Strikes.PUSH, scenario=_cache_refused),
     _row("429 always", Rule(status=429, headers=(("Retry-After", "1"),)), words=("error:", "429")),
     _row("500 once", Rule(status=500, methods=_WRITES, times=1), code=0),
