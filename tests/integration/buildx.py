@@ -18,7 +18,7 @@ def buildx_on(socket: Path, home: Path) -> Buildx:
     environ = {**os.environ, "BUILDX_CONFIG": str(home), "DOCKER_CONFIG": str(home), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *args], env=environ, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([program, *args], env=environ, capture_output=True, text=True, timeout=180, check=False)
 
     created = run("create", "--use", "--name=compared", "--driver=remote", f"unix://{socket}")
     assert created.returncode == 0, created.stderr
