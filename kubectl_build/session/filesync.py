@@ -118,7 +118,6 @@ class _Transfer:
         while batch := await in_thread(self._next_stats):
             await self._stream.send(batch)
         self._all_described = True
-        self._tell_expected()
         await self._stream.send(frame(packets.END_OF_STATS))
 
     def _next_stats(self) -> bytes:

@@ -41,8 +41,8 @@ class FakeProxy:
 async def open_fake_proxy(port: int) -> AsyncIterator[FakeProxy]:
     """Serve on a loopback port."""
     proxy = FakeProxy(port)
-    async with serving(proxy.serve) as port:
-        proxy.url = f"http://127.0.0.1:{port}"
+    async with serving(proxy.serve) as listening:
+        proxy.url = f"http://127.0.0.1:{listening}"
         yield proxy
 
 

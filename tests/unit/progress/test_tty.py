@@ -75,6 +75,12 @@ SENT = (
 )
 
 
+def test_live_picture_layer_whose_size_the_daemon_tells_has_a_bar() -> None:
+    layer = status("from", "sha256:abc", current=5_000_000, total=20_000_000, started=0, now=2)
+    shown = live(vertex("from", "[1/2] FROM busybox", started=0), layer, width=90)
+    assert shown[-1].endswith("━━━━━───────────────  5.00MB / 20.00MB  2.50MB/s")
+
+
 def test_live_picture_context_of_unknown_size_has_no_bar_and_each_pool_its_own() -> None:
     sending = Sending(name="context", expected=20_000_000, pool="arm64")
     assert [line.split(":")[1].strip() for line in live(*SENT, sending, width=90) if "transferring" in line] == [
